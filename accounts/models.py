@@ -1,0 +1,124 @@
+"""Who a learner is: the account, the pending verification code, and the sessions of its devices."""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models, transaction
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+
+def normalize_email(email: str) -> str:
+    """Emails are compared without case and stored trimmed and lower-cased."""
+    return email.strip().lower()
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Make an account; without a password nobody can log in to it."""
+        email = normalize_email(email)
+        fields.setdefault("display_name", email.partition("@")[0][:120])
+        user = self.model(email=email, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(email, password, **{**fields, "is_staff": True, "is_superuser": True})
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email=normalize_email(username or ""))
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """An account. `id` is the `sub` of its access tokens for life: clients file their data under it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField(max_length=254, unique=True)
+    display_name = models.CharField(max_length=120)
+    is_active = models.BooleanField(default=True, help_text="An inactive account can't log in, and its sessions end.")
+    is_staff = models.BooleanField(default=False, help_text="May open the admin.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(email=Lower("email")), name="accounts_user_email_is_lower_case"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def clean(self) -> None:
+        self.email = normalize_email(self.email)
+
+    def save(
+        self,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Save; a changed password and a deactivation end every session in the same transaction.
+
+        It stands here rather than in a service since the admin, `changepassword` and our own commands all set
+        passwords by way of `save`.
+        """
+        ends_sessions = not self._state.adding and (self._password is not None or not self.is_active)
+        with transaction.atomic(using=using):
+            super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
+            if ends_sessions:
+                DeviceSession.objects.using(using).filter(user=self, revoked_at=None).update(revoked_at=timezone.now())
+
+
+class EmailVerificationCode(models.Model):
+    """The one pending code of an email address. A new code takes the place of the earlier; a used one is deleted."""
+
+    email = models.EmailField(max_length=254, primary_key=True)
+    digest = models.CharField(max_length=64, help_text="HMAC-SHA-256 of email and code under the server's key, hex.")
+    tries = models.PositiveSmallIntegerField(default=0)
+    expires_at = models.DateTimeField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class DeviceSession(models.Model):
+    """One login on one device.
+
+    It can refresh while it is neither superseded nor revoked; its access tokens work while it is not revoked.
+    Until `device_confirmed_at` is set, the first device id that comes along becomes the session's.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="device_sessions")
+    device_id = models.CharField(max_length=255)
+    device_confirmed_at = models.DateTimeField(null=True, blank=True)
+    refresh_digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the refresh token, hex.")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    last_refreshed_at = models.DateTimeField(null=True, blank=True)
+    superseded_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    desktop_version = models.CharField(max_length=64, blank=True, help_text="The last real one that was reported.")
+    sidecar_version = models.CharField(max_length=64, blank=True, help_text="The last real one that was reported.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "device_id"],
+                condition=models.Q(superseded_at=None, revoked_at=None),
+                name="accounts_one_refreshable_session_per_device",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} since {self.created_at:%Y-%m-%d}"

@@ -1,0 +1,80 @@
+"""Wire shapes of the account calls."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from config import limits
+
+
+class TrimmedEmailField(serializers.EmailField):
+    """Trimmed and lower-cased; at most 254 characters (RFC 5321, errata 1690)."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=254, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return super().to_internal_value(data).lower()
+
+
+class DeviceIdField(serializers.CharField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=limits.DEVICE_ID_MAX_LENGTH, **kwargs)
+
+
+class EmailCodeRequest(serializers.Serializer[Any]):
+    email = TrimmedEmailField()
+    purpose = serializers.CharField(max_length=32, help_text="`register`")
+
+
+class EmailCodeAnswer(serializers.Serializer[Any]):
+    sent = serializers.BooleanField()
+    expires_in_seconds = serializers.IntegerField(min_value=1)
+    dev_code = serializers.CharField(allow_null=True, help_text="The code itself outside production, else null.")
+
+
+class RegisterRequest(serializers.Serializer[Any]):
+    email = TrimmedEmailField()
+    verification_code = serializers.CharField(min_length=4, max_length=12)
+    password = serializers.CharField(min_length=8, max_length=128, trim_whitespace=False)
+    display_name = serializers.CharField(max_length=120, required=False, help_text="Default: the part before the @.")
+    device_id = DeviceIdField()
+
+
+class LoginRequest(serializers.Serializer[Any]):
+    email = TrimmedEmailField()
+    password = serializers.CharField(max_length=128, trim_whitespace=False)
+    device_id = DeviceIdField()
+
+
+class RefreshRequest(serializers.Serializer[Any]):
+    refresh_token = serializers.CharField(max_length=1024)
+    device_id = DeviceIdField()
+
+
+class LogoutRequest(serializers.Serializer[Any]):
+    """Lenient: a client that is refused here stays on its logged-in page."""
+
+    refresh_token = serializers.CharField(required=False, allow_blank=True, allow_null=True, default="")
+
+
+class UserAnswer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    email = serializers.EmailField()
+    display_name = serializers.CharField()
+
+
+class SessionAnswer(serializers.Serializer[Any]):
+    user = UserAnswer()
+    access_token = serializers.CharField()
+    access_token_expires_in = serializers.IntegerField(min_value=1, help_text="Seconds.")
+    refresh_token = serializers.CharField()
+
+
+class RefreshAnswer(serializers.Serializer[Any]):
+    access_token = serializers.CharField()
+    access_token_expires_in = serializers.IntegerField(min_value=1, help_text="Seconds.")
+
+
+class LogoutAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()

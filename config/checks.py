@@ -1,0 +1,28 @@
+"""System checks of settings that are allowed, but that an operator should know about."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning, register
+
+
+@register("configuration")
+def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if settings.ACCESS_TOKEN_EXPIRE_SECONDS <= 310:
+        found.append(
+            Warning(
+                "Access tokens of 310 s or less make desktop clients refresh before every call.",
+                hint="Set ACCESS_TOKEN_EXPIRE_SECONDS to 600 or more; 3600 is the default.",
+                id="config.W001",
+            )
+        )
+    if settings.PRODUCTION and settings.SEED_DATA:
+        found.append(
+            Warning(
+                "SEED_DATA is true in production: the demonstration course SOC101 is published to learners.",
+                hint="Set SEED_DATA to false unless this is a demonstration.",
+                id="config.W002",
+            )
+        )
+    return found

@@ -1,0 +1,46 @@
+"""The one parser of request bodies."""
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+
+from config import limits
+from config.errors import ApiError, ErrorCode
+
+
+class LimitedJSONParser(BaseParser):
+    """JSON by RFC 8259, of at most `limits.REQUEST_BODY_MAX_BYTES`.
+
+    DRF's own parser reads past Django's size limit and lets deep nesting end in a RecursionError.
+
+    Raises:
+        ApiError: PAYLOAD_TOO_LARGE.
+        ParseError: no JSON, or no UTF-8.
+    """
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        raw: bytes = stream.read(limits.REQUEST_BODY_MAX_BYTES + 1)
+        if len(raw) > limits.REQUEST_BODY_MAX_BYTES:
+            raise ApiError(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"The request body may have at most {limits.REQUEST_BODY_MAX_BYTES:,} bytes.",
+            )
+        try:
+            return json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        except UnicodeDecodeError as error:
+            raise ParseError("The request body is not UTF-8.") from error
+        except RecursionError as error:
+            raise ParseError("The request body is nested too deeply.") from error
+        except ValueError as error:
+            raise ParseError("The request body is not valid JSON.") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,80 @@
+"""Fixtures of the whole suite."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from django.core.cache import cache
+from django.test import Client
+from rest_framework.test import APIClient
+
+from courses.models import Chapter, Course, Enrollment
+from tests.cast import Actor, make_actor
+
+
+@pytest.fixture(autouse=True)
+def _fresh_memory(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Forget what outlives a test's rollback: counts in Redis, and the worker's picture of the releases."""
+    from updates.catalogue import catalogue
+
+    catalogue.forget()
+    if settings.REDIS_URL:
+        cache.clear()
+    yield
+
+
+@pytest.fixture
+def api() -> APIClient:
+    """Nobody: a client without a token."""
+    return APIClient()
+
+
+@pytest.fixture
+def learner(db: None, course: Course) -> Actor:
+    """Enrolled in `course`."""
+    actor = make_actor("learner")
+    Enrollment.objects.create(user=actor.user, course=course)
+    return actor
+
+
+@pytest.fixture
+def fellow(db: None, course: Course) -> Actor:
+    """Another learner of `course`."""
+    actor = make_actor("fellow")
+    Enrollment.objects.create(user=actor.user, course=course)
+    return actor
+
+
+@pytest.fixture
+def outsider(db: None) -> Actor:
+    """Has an account, but no course."""
+    return make_actor("outsider")
+
+
+@pytest.fixture
+def staff(db: None) -> Actor:
+    """A superuser."""
+    return make_actor("staff", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def admin_page(staff: Actor) -> Client:
+    """A browser in which `staff` is logged in to the admin."""
+    client = Client()
+    client.force_login(staff.user)
+    return client
+
+
+@pytest.fixture
+def course(db: None) -> Course:
+    """An open course with two chapters."""
+    course = Course.objects.create(course_code="TST100", title="Testing", instructor="Dr. Test", semester="2026 Fall")
+    Chapter.objects.create(course=course, chapter_code="ch1_intro", title="Introduction", order=1)
+    Chapter.objects.create(course=course, chapter_code="ch2_more", title="More", order=2)
+    return course
+
+
+@pytest.fixture
+def chapter(course: Course) -> Chapter:
+    """The first chapter of `course`."""
+    return course.chapters.get(chapter_code="ch1_intro")

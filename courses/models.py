@@ -1,0 +1,96 @@
+"""What may be studied, and by whom."""
+
+import re
+import secrets
+import uuid
+from typing import Final
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Lower, Upper
+from django.utils import timezone
+
+INVITE_CODE_ALPHABET: Final = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
+"""Without 0/O, 1/I/L: codes are read aloud in lecture halls and typed from slides."""
+INVITE_CODE_LENGTH: Final = 8
+
+UUID_PATTERN: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""The canonical form of RFC 9562. Python's UUID() reads many more, and a chapter code must not be one of them."""
+
+code_validator = RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Use letters, digits, dot, underscore and hyphen only.")
+
+
+def validate_no_uuid(value: str) -> None:
+    """A chapter is addressed by its code or its UUID in the same field: a code must not look like a UUID."""
+    if UUID_PATTERN.fullmatch(value):
+        raise ValidationError("A code must not look like a UUID.")
+
+
+def make_invite_code() -> str:
+    return "".join(secrets.choice(INVITE_CODE_ALPHABET) for _ in range(INVITE_CODE_LENGTH))
+
+
+class Course(models.Model):
+    class Progression(models.TextChoices):
+        OPEN = "open", "Open: no chapter is locked"
+        SEQUENTIAL = "sequential", "Sequential: a chapter opens when the one before it is completed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    course_code = models.CharField(max_length=64, validators=[code_validator])
+    invite_code = models.CharField(max_length=64, default=make_invite_code, validators=[code_validator])
+    title = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    instructor = models.CharField(max_length=200, blank=True)
+    semester = models.CharField(max_length=64, blank=True)
+    progression = models.CharField(max_length=16, choices=Progression.choices, default=Progression.OPEN)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(Upper("course_code"), name="courses_course_code_unique_without_case"),
+            models.UniqueConstraint(Upper("invite_code"), name="courses_invite_code_unique_without_case"),
+            models.CheckConstraint(condition=models.Q(progression__in=["open", "sequential"]), name="courses_progression"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.course_code} {self.title}"
+
+
+class Chapter(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    course = models.ForeignKey(Course, on_delete=models.CASCADE, related_name="chapters")
+    chapter_code = models.CharField(max_length=64, validators=[code_validator, validate_no_uuid])
+    title = models.CharField(max_length=200)
+    order = models.PositiveIntegerField(default=0)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["order", "chapter_code"]
+        constraints = [
+            models.UniqueConstraint("course", Lower("chapter_code"), name="courses_chapter_code_unique_in_course"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.chapter_code} {self.title}"
+
+
+class Enrollment(models.Model):
+    """A learner's place in a course. Staff remove it by `removed_at`: the row stays, so joining again is refused."""
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="enrollments")
+    course = models.ForeignKey(Course, on_delete=models.CASCADE, related_name="enrollments")
+    joined_at = models.DateTimeField(default=timezone.now)
+    removed_at = models.DateTimeField(null=True, blank=True, help_text="Set: the learner can't enter or join again.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "course"], name="courses_one_enrollment_per_user_and_course"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.course}"

@@ -1,0 +1,54 @@
+"""How far learners got, and what happened."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from courses.models import Chapter
+
+
+class ChapterProgress(models.Model):
+    """A learner's progress in a chapter. The status only rises; the numbers leave room between."""
+
+    class Status(models.IntegerChoices):
+        LOCKED = 0, "LOCKED"
+        IN_PROGRESS = 10, "IN_PROGRESS"
+        COMPLETED = 20, "COMPLETED"
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chapter_progress")
+    chapter = models.ForeignKey(Chapter, on_delete=models.CASCADE, related_name="progress")
+    status = models.PositiveSmallIntegerField(choices=Status.choices)
+    session_id = models.CharField(max_length=255, blank=True, help_text="The client's session of the last post.")
+    task_snapshot = models.JSONField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+    completed_at = models.DateTimeField(null=True, blank=True, help_text="The first completion.")
+
+    class Meta:
+        verbose_name_plural = "chapter progress"
+        constraints = [
+            models.UniqueConstraint(fields=["user", "chapter"], name="telemetry_one_progress_per_user_and_chapter"),
+            models.CheckConstraint(condition=models.Q(status__in=[0, 10, 20]), name="telemetry_progress_status"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} {self.chapter}: {self.get_status_display()}"
+
+
+class AnalyticsEvent(models.Model):
+    """One event of a learner, kept as sent. The table is partitioned by `event_time` (see the first migration)."""
+
+    pk = models.CompositePrimaryKey("user_id", "event_id", "event_time")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    event_id = models.CharField(max_length=128)
+    event_time = models.DateTimeField()
+    received_at = models.DateTimeField(default=timezone.now)
+    event_type = models.CharField(max_length=128)
+    course_id = models.UUIDField(null=True)
+    chapter_id = models.CharField(max_length=255, blank=True)
+    session_id = models.CharField(max_length=255, blank=True)
+    payload = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"{self.event_type} at {self.event_time:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,110 @@
+"""Releases of bundles: what was published when, for whom, and with which bytes."""
+
+import uuid
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, RegexValidator
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from courses.models import Chapter
+
+version_validator = RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Use letters, digits, dot, underscore and hyphen only.")
+scope_validator = RegexValidator(
+    r"\A[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?\Z", "One or two parts of letters, digits, dot, underscore and hyphen."
+)
+sha256_validator = RegexValidator(r"\A[0-9a-f]{64}\Z", "64 lower-case hexadecimal digits.")
+
+
+class BundleType(models.TextChoices):
+    APP_AGENTS = "app_agents", "App agents"
+    EXPERTS_SHARED = "experts_shared", "Shared experts"
+    EXPERTS = "experts", "Expert"
+    CHAPTER = "chapter", "Chapter"
+
+
+class BundleRelease(models.Model):
+    """One version of the bundle of a scope.
+
+    `scope_id` is `core` for app agents, `shared` for shared experts, the expert's id, or
+    `{course_id}/{chapter_code}` for a chapter. The bytes lie in the artifact store under `artifact_key`, or
+    elsewhere at `external_url`. Once published, the bytes never change: a trigger refuses it.
+    """
+
+    class State(models.TextChoices):
+        DRAFT = "draft", "Draft"
+        PUBLISHED = "published", "Published"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    bundle_type = models.CharField(max_length=32, choices=BundleType.choices)
+    scope_id = models.CharField(max_length=160, validators=[scope_validator])
+    version = models.CharField(max_length=64, validators=[version_validator])
+    chapter = models.ForeignKey(Chapter, on_delete=models.PROTECT, null=True, blank=True, related_name="releases")
+    state = models.CharField(max_length=16, choices=State.choices, default=State.DRAFT)
+
+    artifact_key = models.CharField(max_length=512, blank=True)
+    external_url = models.URLField(max_length=1024, blank=True)
+    sha256 = models.CharField(max_length=64, validators=[sha256_validator])
+    size_bytes = models.PositiveBigIntegerField()
+    manifest = models.JSONField(default=dict)
+    required_experts = models.JSONField(default=list, blank=True, help_text="Ids of the experts that a chapter needs.")
+
+    is_mandatory = models.BooleanField(default=True)
+    min_desktop_version = models.CharField(max_length=64, blank=True)
+    min_sidecar_version = models.CharField(max_length=64, blank=True)
+    strict_versions = models.BooleanField(default=False, help_text="A device of unknown version doesn't get it.")
+    rollout_basis_points = models.PositiveIntegerField(default=10_000, validators=[MaxValueValidator(10_000)])
+    cohort_key = models.UUIDField(null=True, blank=True, help_text="Made anew by each publication.")
+    publish_at = models.DateTimeField(null=True, blank=True, help_text="Offered from this time on.")
+    published_at = models.DateTimeField(null=True, blank=True, help_text="The last publication; orders the releases.")
+    first_published_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                "bundle_type",
+                Lower("scope_id"),
+                Lower("version"),
+                name="updates_release_unique_without_case",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(rollout_basis_points__lte=10_000), name="updates_rollout_at_most_10000"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state="draft") | models.Q(published_at__isnull=False, cohort_key__isnull=False),
+                name="updates_published_has_time_and_cohort",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(artifact_key="") ^ models.Q(external_url=""),
+                name="updates_release_has_one_place_of_bytes",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(bundle_type="chapter", chapter__isnull=False)
+                | (~models.Q(bundle_type="chapter") & models.Q(chapter=None)),
+                name="updates_chapter_release_has_chapter",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["bundle_type", "scope_id", "-published_at"], name="updates_release_by_scope"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.bundle_type}/{self.scope_id} {self.version}"
+
+
+class CatalogueRevision(models.Model):
+    """One row whose number changes with every change of a release, in the same transaction, by a trigger.
+
+    Workers compare it to know whether their picture of the releases is still true.
+    """
+
+    id = models.SmallIntegerField(primary_key=True)
+    revision = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return str(self.revision)
