@@ -1,6 +1,13 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class AccountsConfig(AppConfig):
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+
+class AccountsAdminConfig(AdminConfig):
+    """Django's admin with our site in its place."""
+
+    default_site = "accounts.admin_site.AdminSite"

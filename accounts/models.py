@@ -71,7 +71,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         It stands here rather than in a service since the admin, `changepassword` and our own commands all set
         passwords by way of `save`.
         """
-        ends_sessions = not self._state.adding and (self._password is not None or not self.is_active)
+        ends_sessions = not self._state.adding and (getattr(self, "_password", None) is not None or not self.is_active)
         with transaction.atomic(using=using):
             super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
             if ends_sessions:

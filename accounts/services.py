@@ -280,9 +280,9 @@ def refresh_access_token(*, refresh_token: str, device_id: str) -> str:
     """
     digest = tokens.digest_refresh_token(refresh_token)
     session = _refreshable_session(digest)
-    if session.device_confirmed_at is None and session.expires_at > timezone.now():
-        if not confirm_device(session=session, device_id=device_id):
-            session = _refreshable_session(digest)
+    provisional = session.device_confirmed_at is None and session.expires_at > timezone.now()
+    if provisional and not confirm_device(session=session, device_id=device_id):
+        session = _refreshable_session(digest)
     if session.device_id != device_id:
         raise ApiError(ErrorCode.DEVICE_MISMATCH)
     if session.expires_at <= timezone.now():
@@ -304,9 +304,8 @@ def _refreshable_session(digest: str) -> DeviceSession:
 
 def log_out(*, refresh_token: str | None) -> None:
     """Revoke the session of this token, which ends its access tokens at once. An unknown token is no error."""
-    DeviceSession.objects.filter(refresh_digest=tokens.digest_refresh_token(refresh_token or ""), revoked_at=None).update(
-        revoked_at=timezone.now()
-    )
+    digest = tokens.digest_refresh_token(refresh_token or "")
+    DeviceSession.objects.filter(refresh_digest=digest, revoked_at=None).update(revoked_at=timezone.now())
 
 
 def revoke_session(*, session: DeviceSession) -> bool:
@@ -315,7 +314,7 @@ def revoke_session(*, session: DeviceSession) -> bool:
 
 
 def note_client_versions(*, session: DeviceSession, desktop_version: str | None, sidecar_version: str | None) -> None:
-    """Keep the real versions that a device reported; None means unknown and keeps the last one. Writes on change only."""
+    """Keep the real versions that a device reported; None is unknown and keeps the last. Writes on change only."""
     changed = {
         name: value
         for name, value in (("desktop_version", desktop_version), ("sidecar_version", sidecar_version))

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import django_stubs_ext
 from django.core.exceptions import ImproperlyConfigured
 
 from config import limits
 from config.env import Environment
 from config.secret import development_secret
+
+# Django's generic classes can be subscripted in annotations and bases, as the type checker wants them.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOCAL_DIR = BASE_DIR / ".local"
@@ -80,7 +84,7 @@ CORS_PREFLIGHT_MAX_AGE = 86400
 
 # --- Django -----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "accounts.apps.AccountsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -252,20 +256,25 @@ if OSS_ENABLED:
         if not globals()[_name]:
             raise ImproperlyConfigured(f"{_name} must be set when OSS_ENABLED is true.")
 
+# Content-hashed names need collectstatic (the image runs it); without it the finders serve the files as they lie.
+_collected = BASE_DIR / "staticfiles"
+_use_collected = (_collected / "staticfiles.json").is_file() or "collectstatic" in sys.argv
+STATIC_URL = "/static/"
+STATIC_ROOT = _collected if _use_collected else None
+WHITENOISE_USE_FINDERS = not _use_collected
+WHITENOISE_AUTOREFRESH = False
+
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "artifacts": {"BACKEND": "storage.oss.OssArtifactStorage" if OSS_ENABLED else "storage.local.LocalArtifactStorage"},
+    "artifacts": {
+        "BACKEND": "storage.oss.OssArtifactStorage" if OSS_ENABLED else "storage.local.LocalArtifactStorage"
+    },
     "staticfiles": {
-        # Content-hashed names need collectstatic; without its folder the finders serve the files as they lie.
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
-        if (BASE_DIR / "staticfiles" / "staticfiles.json").is_file() or "collectstatic" in sys.argv
+        if _use_collected
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
-STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-WHITENOISE_USE_FINDERS = not (STATIC_ROOT / "staticfiles.json").is_file()
-WHITENOISE_AUTOREFRESH = False
 
 # --- Where a lower room gets an answer from a higher one (see each Protocol) ---------------------------------------
 ARTIFACT_ACCESS = "updates.access.ReleaseArtifactAccess"  # storage.access.ArtifactAccess
@@ -275,7 +284,7 @@ CHAPTER_PROGRESS = "telemetry.selectors.ChapterProgressReader"  # courses.progre
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.SessionTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["config.renderers.SafeJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["config.parsers.LimitedJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.negotiation.IgnoreAccept",
     "DEFAULT_METADATA_CLASS": None,
@@ -300,13 +309,14 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 }
 
 # --- Logging ----------------------------------------------------------------------------------------------------
+LOG_LEVEL = env.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info")
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {"request_id": {"()": "config.logs.RequestIdFilter"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
-    "root": {"handlers": ["stderr"], "level": env.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL.upper()},
     "loggers": {
         # Every 4xx would be a warning line; learners on bad networks make many. 5xx are logged by the handler.
         "django.request": {"level": "CRITICAL"},
