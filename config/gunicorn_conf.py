@@ -1,0 +1,64 @@
+"""How gunicorn serves: read by `manage.py serve` and, in the container image, by `gunicorn -c`."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+try:
+    settings.APP_ENV  # noqa: B018  the first look loads them
+except ImproperlyConfigured as error:
+    # A wrong setting is the operator's to mend: one sentence, no traceback.
+    sys.exit(f"Configuration error: {error}")
+
+_host = f"[{settings.APP_HOST}]" if ":" in settings.APP_HOST else settings.APP_HOST
+bind = f"{_host}:{settings.APP_PORT}"
+
+# Threads, since a request mostly waits for the database; processes, since threads share one interpreter lock.
+worker_class = "gthread"
+workers = settings.WEB_CONCURRENCY
+threads = settings.WEB_THREADS
+
+# Loaded once and then forked: workers share the memory of the code and are up at once, and an application that can't
+# be imported ends the start instead of being tried again for ever. In return SIGHUP does not bring new code.
+preload_app = True
+
+timeout = 60  # seconds without a sign of life from a worker's main thread before it is replaced
+graceful_timeout = 10  # seconds that requests in flight have at a stop
+keepalive = 5  # seconds that an idle connection is kept for the next request
+
+limit_request_line = 8190  # bytes; signed artifact URLs are long
+limit_request_fields = 100  # headers
+limit_request_field_size = 8190  # bytes; the largest header is the access token
+
+# Workers touch a file there every second: on a disk that is busy the touch could wait, and the worker be killed.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+# It would lie in a folder that two checkouts share.
+control_socket_disable = True
+
+accesslog = None  # the proxy in front has it, and addresses of learners are not kept twice
+errorlog = "-"
+loglevel = "warning"
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Close the database connections of this process: two that talk over one socket would mix up their answers."""
+    connections.close_all()
+
+
+def post_worker_init(worker: Any) -> None:
+    """End a worker at once when it is told to quit, and let only the parent answer Ctrl-C, which reaches all.
+
+    gunicorn's own handler takes a lock of the thread pool, and waits for ever when the signal arrives while that lock
+    is held: by a request that is just handed to a thread, or by the handler itself at the second signal.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGQUIT, lambda _number, _frame: os._exit(0))
