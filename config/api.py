@@ -1,7 +1,9 @@
 """The base of every viewset."""
 
+import uuid
 from typing import Any, cast
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import exceptions, serializers, viewsets
 from rest_framework.request import Request
 
@@ -17,6 +19,11 @@ class ApiViewSet(viewsets.ViewSet):
         super().initial(request, *args, **kwargs)
 
 
+def caller_id(request: Request) -> uuid.UUID:
+    """Return the id of the user whose token came along."""
+    return cast(uuid.UUID, request.user.pk)
+
+
 def validated(request: Request, serializer_class: type[serializers.Serializer[Any]]) -> dict[str, Any]:
     """Return the request's body as the serializer's typed fields.
 
@@ -28,14 +35,33 @@ def validated(request: Request, serializer_class: type[serializers.Serializer[An
     return cast(dict[str, Any], serializer.validated_data)
 
 
+class StrictCharField(serializers.CharField):
+    """A JSON string, as the schema says; DRF's own field reads numbers as well."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+# Without the annotation `allow_null` is described as "anything or null", of which null is both and so neither.
+@extend_schema_field({"type": "object", "additionalProperties": {}})
 class JSONObjectField(serializers.JSONField):
-    """A JSON object that `jsonb` can hold; anything else is a field error."""
+    """A JSON object with anything in it; anything else is a field error."""
 
     default_error_messages = {"object": "This must be an object."}
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             self.fail("object")
-        if fault := json_fault(data):
-            raise serializers.ValidationError(fault)
         return cast(dict[str, Any], data)
+
+
+class StorableJSONObjectField(JSONObjectField):
+    """A JSON object that `jsonb` can hold."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        value = super().to_internal_value(data)
+        if fault := json_fault(value):
+            raise serializers.ValidationError(fault)
+        return value

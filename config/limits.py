@@ -34,6 +34,9 @@ PASSWORD_HASHES_IN_FLIGHT: Final = 2
 PASSWORD_HASH_WAIT_SECONDS: Final = 2.0
 """How long a request waits for its turn before it is answered 503."""
 
+MAIL_SLOT_WAIT_SECONDS: Final = 1.0
+"""How long a request waits for a place to send its mail before it is answered 503."""
+
 # --- Rate limits: (requests, window in seconds) -----------------------------------------------------------------
 # A lecture hall shares one address behind NAT, so the limits by address are wide and those by account narrow.
 LOGIN_PER_ADDRESS: Final = (300, 300)
@@ -55,6 +58,12 @@ REFERENCE_MAX_LENGTH: Final = 255
 CATALOGUE_MAX_AGE_SECONDS: Final = 1.0
 """How old a worker's picture of the published releases may get before its revision is looked at; the promise is 2 s."""
 
+BUNDLE_MANIFEST_MAX_BYTES: Final = 4 * MIB
+"""Of `bundle.manifest.json`; a bundle of 20,000 files has about 3 MiB."""
+
+BUNDLE_UNPACKED_MAX_BYTES: Final = 8 * 1024 * MIB
+"""All files of an archive together; a larger one is refused before it is read."""
+
 # --- Storage --------------------------------------------------------------------------------------------------
 ARTIFACT_URL_MIN_SECONDS: Final = 900
 """Clients start a download up to 15 minutes after the check that named it."""
@@ -64,3 +73,9 @@ ARTIFACT_URL_ROUNDING_SECONDS: Final = 300
 
 STS_POLICY_MAX_CHARACTERS: Final = 2_048
 """Alibaba Cloud's limit on the length of a session policy in AssumeRole."""
+
+ARTIFACT_NAME_MAX_LENGTH: Final = 2_048
+"""Characters of a key, prefix or URL that a client sends; keys have at most 512."""
+
+ARTIFACT_PREFIXES_MAX: Final = 1_000
+"""Prefixes in one call for download credentials."""

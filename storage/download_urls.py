@@ -1,3 +1,7 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from storage.views import ArtifactViewSet
+
+urlpatterns = [
+    path("artifacts/<path:key>", ArtifactViewSet.as_view({"get": "retrieve"}), name="artifact-download"),
+]
