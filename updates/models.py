@@ -1,20 +1,41 @@
 """Releases of bundles: what was published when, for whom, and with which bytes."""
 
+import re
 import uuid
+from typing import Any, Final
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
 from courses.models import Chapter
+from updates.selection import parse_version
 
-version_validator = RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Use letters, digits, dot, underscore and hyphen only.")
+EXPERT_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,159}")
+
+# No part starts with a dot: clients and the artifact store make folders of them.
+version_validator = RegexValidator(
+    r"\A[A-Za-z0-9_-][A-Za-z0-9._-]*\Z",
+    "Use letters, digits, dot, underscore and hyphen only, and no dot at the start.",
+)
 scope_validator = RegexValidator(
-    r"\A[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?\Z", "One or two parts of letters, digits, dot, underscore and hyphen."
+    r"\A[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?\Z",
+    "One or two parts of letters, digits, dot, underscore and hyphen, and no dot at the start.",
 )
 sha256_validator = RegexValidator(r"\A[0-9a-f]{64}\Z", "64 lower-case hexadecimal digits.")
+
+
+def validate_semantic_version(value: str) -> None:
+    if parse_version(value) is None:
+        raise ValidationError("This must be a semantic version such as 1.2.3.")
+
+
+def validate_expert_ids(value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(e, str) and EXPERT_ID_PATTERN.fullmatch(e) for e in value):
+        raise ValidationError('This must be a list of expert ids such as ["data_inspector"].')
 
 
 class BundleType(models.TextChoices):
@@ -22,6 +43,15 @@ class BundleType(models.TextChoices):
     EXPERTS_SHARED = "experts_shared", "Shared experts"
     EXPERTS = "experts", "Expert"
     CHAPTER = "chapter", "Chapter"
+
+
+FIXED_SCOPES: Final[dict[str, str]] = {BundleType.APP_AGENTS: "core", BundleType.EXPERTS_SHARED: "shared"}
+"""The only scope of a family, where clients know no other."""
+
+
+def chapter_scope_id(course_id: uuid.UUID, chapter_code: str) -> str:
+    """The scope under which a chapter's releases are kept, however a client addresses the chapter."""
+    return f"{course_id}/{chapter_code}"
 
 
 class BundleRelease(models.Model):
@@ -48,12 +78,14 @@ class BundleRelease(models.Model):
     external_url = models.URLField(max_length=1024, blank=True)
     sha256 = models.CharField(max_length=64, validators=[sha256_validator])
     size_bytes = models.PositiveBigIntegerField()
-    manifest = models.JSONField(default=dict)
-    required_experts = models.JSONField(default=list, blank=True, help_text="Ids of the experts that a chapter needs.")
+    manifest = models.JSONField(default=dict, blank=True)
+    required_experts = models.JSONField(
+        default=list, blank=True, validators=[validate_expert_ids], help_text="Ids of the experts that a chapter needs."
+    )
 
     is_mandatory = models.BooleanField(default=True)
-    min_desktop_version = models.CharField(max_length=64, blank=True)
-    min_sidecar_version = models.CharField(max_length=64, blank=True)
+    min_desktop_version = models.CharField(max_length=64, blank=True, validators=[validate_semantic_version])
+    min_sidecar_version = models.CharField(max_length=64, blank=True, validators=[validate_semantic_version])
     strict_versions = models.BooleanField(default=False, help_text="A device of unknown version doesn't get it.")
     rollout_basis_points = models.PositiveIntegerField(default=10_000, validators=[MaxValueValidator(10_000)])
     cohort_key = models.UUIDField(null=True, blank=True, help_text="Made anew by each publication.")
@@ -71,6 +103,7 @@ class BundleRelease(models.Model):
                 Lower("scope_id"),
                 Lower("version"),
                 name="updates_release_unique_without_case",
+                violation_error_message="This version exists already, and its bytes never change: use another version.",
             ),
             models.CheckConstraint(
                 condition=models.Q(rollout_basis_points__lte=10_000), name="updates_rollout_at_most_10000"
@@ -87,6 +120,7 @@ class BundleRelease(models.Model):
                 condition=models.Q(bundle_type="chapter", chapter__isnull=False)
                 | (~models.Q(bundle_type="chapter") & models.Q(chapter=None)),
                 name="updates_chapter_release_has_chapter",
+                violation_error_message="A chapter's release needs its chapter, any other release has none.",
             ),
         ]
         indexes = [
@@ -95,6 +129,18 @@ class BundleRelease(models.Model):
 
     def __str__(self) -> str:
         return f"{self.bundle_type}/{self.scope_id} {self.version}"
+
+    def clean(self) -> None:
+        """Refuse a scope that no client would ask for."""
+        if self.bundle_type == BundleType.CHAPTER:
+            if self.chapter is None or self.scope_id != chapter_scope_id(
+                self.chapter.course_id, self.chapter.chapter_code
+            ):
+                raise ValidationError({"scope_id": "This must be {course id}/{chapter code} of an existing chapter."})
+        elif "/" in self.scope_id:
+            raise ValidationError({"scope_id": "Only the scope of a chapter has two parts."})
+        elif self.scope_id != (expected := FIXED_SCOPES.get(self.bundle_type, self.scope_id)):
+            raise ValidationError({"scope_id": f"This must be {expected}."})
 
 
 class CatalogueRevision(models.Model):

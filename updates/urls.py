@@ -1,3 +1,8 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from updates.views import UpdateViewSet
+
+urlpatterns = [
+    path("updates/check-app", UpdateViewSet.as_view({"post": "check_app"}), name="check-app"),
+    path("updates/check-chapter", UpdateViewSet.as_view({"post": "check_chapter"}), name="check-chapter"),
+]

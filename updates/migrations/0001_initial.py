@@ -4,6 +4,7 @@ import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.text
 import django.utils.timezone
+import updates.models
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -31,18 +32,18 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('bundle_type', models.CharField(choices=[('app_agents', 'App agents'), ('experts_shared', 'Shared experts'), ('experts', 'Expert'), ('chapter', 'Chapter')], max_length=32)),
-                ('scope_id', models.CharField(max_length=160, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?\\Z', 'One or two parts of letters, digits, dot, underscore and hyphen.')])),
-                ('version', models.CharField(max_length=64, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9._-]+\\Z', 'Use letters, digits, dot, underscore and hyphen only.')])),
+                ('scope_id', models.CharField(max_length=160, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?\\Z', 'One or two parts of letters, digits, dot, underscore and hyphen, and no dot at the start.')])),
+                ('version', models.CharField(max_length=64, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9_-][A-Za-z0-9._-]*\\Z', 'Use letters, digits, dot, underscore and hyphen only, and no dot at the start.')])),
                 ('state', models.CharField(choices=[('draft', 'Draft'), ('published', 'Published'), ('withdrawn', 'Withdrawn')], default='draft', max_length=16)),
                 ('artifact_key', models.CharField(blank=True, max_length=512)),
                 ('external_url', models.URLField(blank=True, max_length=1024)),
                 ('sha256', models.CharField(max_length=64, validators=[django.core.validators.RegexValidator('\\A[0-9a-f]{64}\\Z', '64 lower-case hexadecimal digits.')])),
                 ('size_bytes', models.PositiveBigIntegerField()),
-                ('manifest', models.JSONField(default=dict)),
-                ('required_experts', models.JSONField(blank=True, default=list, help_text='Ids of the experts that a chapter needs.')),
+                ('manifest', models.JSONField(blank=True, default=dict)),
+                ('required_experts', models.JSONField(blank=True, default=list, help_text='Ids of the experts that a chapter needs.', validators=[updates.models.validate_expert_ids])),
                 ('is_mandatory', models.BooleanField(default=True)),
-                ('min_desktop_version', models.CharField(blank=True, max_length=64)),
-                ('min_sidecar_version', models.CharField(blank=True, max_length=64)),
+                ('min_desktop_version', models.CharField(blank=True, max_length=64, validators=[updates.models.validate_semantic_version])),
+                ('min_sidecar_version', models.CharField(blank=True, max_length=64, validators=[updates.models.validate_semantic_version])),
                 ('strict_versions', models.BooleanField(default=False, help_text="A device of unknown version doesn't get it.")),
                 ('rollout_basis_points', models.PositiveIntegerField(default=10000, validators=[django.core.validators.MaxValueValidator(10000)])),
                 ('cohort_key', models.UUIDField(blank=True, help_text='Made anew by each publication.', null=True)),
@@ -56,7 +57,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(fields=['bundle_type', 'scope_id', '-published_at'], name='updates_release_by_scope')],
-                'constraints': [models.UniqueConstraint(models.F('bundle_type'), django.db.models.functions.text.Lower('scope_id'), django.db.models.functions.text.Lower('version'), name='updates_release_unique_without_case'), models.CheckConstraint(condition=models.Q(('rollout_basis_points__lte', 10000)), name='updates_rollout_at_most_10000'), models.CheckConstraint(condition=models.Q(('state', 'draft'), models.Q(('cohort_key__isnull', False), ('published_at__isnull', False)), _connector='OR'), name='updates_published_has_time_and_cohort'), models.CheckConstraint(condition=models.Q(('artifact_key', ''), ('external_url', ''), _connector='XOR'), name='updates_release_has_one_place_of_bytes'), models.CheckConstraint(condition=models.Q(models.Q(('bundle_type', 'chapter'), ('chapter__isnull', False)), models.Q(models.Q(('bundle_type', 'chapter'), _negated=True), ('chapter', None)), _connector='OR'), name='updates_chapter_release_has_chapter')],
+                'constraints': [models.UniqueConstraint(models.F('bundle_type'), django.db.models.functions.text.Lower('scope_id'), django.db.models.functions.text.Lower('version'), name='updates_release_unique_without_case', violation_error_message='This version exists already, and its bytes never change: use another version.'), models.CheckConstraint(condition=models.Q(('rollout_basis_points__lte', 10000)), name='updates_rollout_at_most_10000'), models.CheckConstraint(condition=models.Q(('state', 'draft'), models.Q(('cohort_key__isnull', False), ('published_at__isnull', False)), _connector='OR'), name='updates_published_has_time_and_cohort'), models.CheckConstraint(condition=models.Q(('artifact_key', ''), ('external_url', ''), _connector='XOR'), name='updates_release_has_one_place_of_bytes'), models.CheckConstraint(condition=models.Q(models.Q(('bundle_type', 'chapter'), ('chapter__isnull', False)), models.Q(models.Q(('bundle_type', 'chapter'), _negated=True), ('chapter', None)), _connector='OR'), name='updates_chapter_release_has_chapter', violation_error_message="A chapter's release needs its chapter, any other release has none.")],
             },
         ),
     ]

@@ -1,0 +1,16 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from config.errors import ApiError
+from updates.seeding import seed_data
+
+
+class Command(BaseCommand):
+    help = "Make the demonstration course SOC101 with its published bundles. Running it again changes nothing."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            seed_data(report=self.stdout.write, warn=lambda line: self.stderr.write(self.style.WARNING(line)))
+        except ApiError as error:
+            raise CommandError(error.message or error.code.message) from error
