@@ -1,3 +1,8 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from telemetry.views import AnalyticsViewSet, ProgressViewSet
+
+urlpatterns = [
+    path("progress/chapter", ProgressViewSet.as_view({"post": "record"}), name="chapter-progress"),
+    path("analytics/events:ingest", AnalyticsViewSet.as_view({"post": "ingest"}), name="ingest-events"),
+]
