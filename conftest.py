@@ -1,11 +1,9 @@
 """Fixtures of the whole suite."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.conf import settings
-from django.core.cache import cache
 from django.test import Client
+from redis import Redis
 from rest_framework.test import APIClient
 
 from courses.models import Chapter, Course, Enrollment
@@ -13,14 +11,21 @@ from tests.cast import Actor, make_actor
 
 
 @pytest.fixture(autouse=True)
-def _fresh_memory(request: pytest.FixtureRequest) -> Iterator[None]:
+def _fresh_memory() -> None:
     """Forget what outlives a test's rollback: counts in Redis, and the worker's picture of the releases."""
     from updates.catalogue import catalogue
 
     catalogue.forget()
     if settings.REDIS_URL:
-        cache.clear()
-    yield
+        _forget_redis_counts()
+
+
+def _forget_redis_counts() -> None:
+    """Delete this test process's keys only: `cache.clear()` would empty the whole Redis database."""
+    client = Redis.from_url(settings.REDIS_URL)
+    for key in client.scan_iter(f"{settings.CACHES['default']['KEY_PREFIX']}:*"):
+        client.delete(key)
+    client.close()
 
 
 @pytest.fixture

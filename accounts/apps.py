@@ -6,6 +6,9 @@ class AccountsConfig(AppConfig):
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
 
+    def ready(self) -> None:
+        from accounts import openapi  # noqa: F401  registers the security scheme
+
 
 class AccountsAdminConfig(AdminConfig):
     """Django's admin with our site in its place."""

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config import limits
+from config.api import StrictCharField
 
 
 class TrimmedEmailField(serializers.EmailField):
@@ -17,14 +19,22 @@ class TrimmedEmailField(serializers.EmailField):
         return super().to_internal_value(data).lower()
 
 
-class DeviceIdField(serializers.CharField):
+class DeviceIdField(StrictCharField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=limits.DEVICE_ID_MAX_LENGTH, **kwargs)
 
 
+@extend_schema_field({})
+class AnythingField(serializers.JSONField):
+    """Any JSON value. Null too, which `allow_null` would describe as a second branch of the schema."""
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        return (True, None) if data is None else super().validate_empty_values(data)
+
+
 class EmailCodeRequest(serializers.Serializer[Any]):
     email = TrimmedEmailField()
-    purpose = serializers.CharField(max_length=32, help_text="`register`")
+    purpose = StrictCharField(max_length=32, help_text="`register`")
 
 
 class EmailCodeAnswer(serializers.Serializer[Any]):
@@ -35,27 +45,27 @@ class EmailCodeAnswer(serializers.Serializer[Any]):
 
 class RegisterRequest(serializers.Serializer[Any]):
     email = TrimmedEmailField()
-    verification_code = serializers.CharField(min_length=4, max_length=12)
-    password = serializers.CharField(min_length=8, max_length=128, trim_whitespace=False)
-    display_name = serializers.CharField(max_length=120, required=False, help_text="Default: the part before the @.")
+    verification_code = StrictCharField(min_length=4, max_length=12)
+    password = StrictCharField(min_length=8, max_length=128, trim_whitespace=False)
+    display_name = StrictCharField(max_length=120, required=False, help_text="Default: the part before the @.")
     device_id = DeviceIdField()
 
 
 class LoginRequest(serializers.Serializer[Any]):
     email = TrimmedEmailField()
-    password = serializers.CharField(max_length=128, trim_whitespace=False)
+    password = StrictCharField(max_length=128, trim_whitespace=False)
     device_id = DeviceIdField()
 
 
 class RefreshRequest(serializers.Serializer[Any]):
-    refresh_token = serializers.CharField(max_length=1024)
+    refresh_token = StrictCharField(max_length=1024)
     device_id = DeviceIdField()
 
 
 class LogoutRequest(serializers.Serializer[Any]):
     """Lenient: a client that is refused here stays on its logged-in page."""
 
-    refresh_token = serializers.CharField(required=False, allow_blank=True, allow_null=True, default="")
+    refresh_token = AnythingField(required=False, help_text="What is no refresh token is no error.")
 
 
 class UserAnswer(serializers.Serializer[Any]):

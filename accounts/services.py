@@ -302,9 +302,9 @@ def _refreshable_session(digest: str) -> DeviceSession:
     return session
 
 
-def log_out(*, refresh_token: str | None) -> None:
-    """Revoke the session of this token, which ends its access tokens at once. An unknown token is no error."""
-    digest = tokens.digest_refresh_token(refresh_token or "")
+def log_out(*, refresh_token: object = None) -> None:
+    """Revoke the session of this token, which ends its access tokens at once. What is no token is no error."""
+    digest = tokens.digest_refresh_token(str(refresh_token))
     DeviceSession.objects.filter(refresh_digest=digest, revoked_at=None).update(revoked_at=timezone.now())
 
 

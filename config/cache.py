@@ -53,8 +53,8 @@ class PostgresCounterCache(BaseCache):
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         super().__init__(params)
 
-    def add(self, key: str, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:  # type: ignore[override]
-        if random.randrange(_CLEAN_ONE_IN) == 0:
+    def add(self, key: str, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        if random.randrange(_CLEAN_ONE_IN) == 0:  # noqa: S311  it only spreads the cleaning
             self._run(_CLEAN, [_CLEAN_ROWS])
         return self._run(_ADD, [self._key(key, version), _integer(value), self._seconds(timeout)])[0] == 1
 
@@ -62,7 +62,7 @@ class PostgresCounterCache(BaseCache):
         row = self._run(_GET, [self._key(key, version)])[1]
         return default if row is None else row[0]
 
-    def set(self, key: str, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> None:  # type: ignore[override]
+    def set(self, key: str, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> None:
         self._run(_SET, [self._key(key, version), _integer(value), self._seconds(timeout)])
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
@@ -71,7 +71,7 @@ class PostgresCounterCache(BaseCache):
             raise ValueError(f"Key {key!r} not found")
         return int(row[0])
 
-    def touch(self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:  # type: ignore[override]
+    def touch(self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         return self._run(_TOUCH, [self._seconds(timeout), self._key(key, version)])[0] == 1
 
     def delete(self, key: str, version: int | None = None) -> bool:
@@ -85,7 +85,7 @@ class PostgresCounterCache(BaseCache):
 
     def _seconds(self, timeout: float | None) -> float:
         """Turn Django's absolute time-out (None: never) into seconds from now; 0 or less is expired at once."""
-        expires = self.get_backend_timeout(timeout)  # type: ignore[arg-type]
+        expires = self.get_backend_timeout(timeout)
         return _FOREVER_SECONDS if expires is None else max(0.0, expires - time.time())
 
     def _run(self, sql: str, parameters: list[Any]) -> tuple[int, tuple[Any, ...] | None]:

@@ -4,6 +4,12 @@ from typing import Any
 from rest_framework.renderers import JSONRenderer
 
 
+class EscapingJSONRenderer(JSONRenderer):
+    """JSON in ASCII, everything else escaped."""
+
+    ensure_ascii = True
+
+
 class SafeJSONRenderer(JSONRenderer):
     """UTF-8 JSON; a lone surrogate that a message repeats from the request is escaped, not a 500."""
 
@@ -13,5 +19,4 @@ class SafeJSONRenderer(JSONRenderer):
         try:
             return super().render(data, accepted_media_type, renderer_context)
         except UnicodeEncodeError:
-            self.ensure_ascii = True
-            return super().render(data, accepted_media_type, renderer_context)
+            return EscapingJSONRenderer().render(data, accepted_media_type, renderer_context)

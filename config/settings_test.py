@@ -21,6 +21,8 @@ from config.settings import *  # noqa: E402, F403
 from config.settings import CACHES, DATABASES, LOCAL_DIR  # noqa: E402
 
 if "CLUSTER_DIR" in DATABASES["default"]:
-    DATABASES["default"]["CLUSTER_DIR"] = LOCAL_DIR / "test-postgres"
+    DATABASES["default"] |= {"CLUSTER_DIR": LOCAL_DIR / "test-postgres", "DURABLE": False}
 CACHES["default"]["KEY_PREFIX"] = f"llm-course-test-{_WORKER}"
+# Servers of one checkout are told apart by their port; each process of the suite stands for one.
+APP_PORT = 20_000 + os.getpid() % 40_000
 ARTIFACT_ROOT = LOCAL_DIR / f"test-artifacts-{_WORKER}"

@@ -19,9 +19,9 @@ def application(environ: dict[str, Any], start_response: Any) -> Any:
     Without a Content-Length Django reads an empty body, and the 422 for it would make clients throw the item
     away. One byte over the limit is kept, so that the parser sees that the body is too large.
     """
-    if "CONTENT_LENGTH" not in environ and environ.get("wsgi.input_terminated"):
-        if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
-            body = environ["wsgi.input"].read(limits.REQUEST_BODY_MAX_BYTES + 1)
-            environ["wsgi.input"] = BytesIO(body)
-            environ["CONTENT_LENGTH"] = str(len(body))
+    chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+    if chunked and "CONTENT_LENGTH" not in environ and environ.get("wsgi.input_terminated"):
+        body = environ["wsgi.input"].read(limits.REQUEST_BODY_MAX_BYTES + 1)
+        environ["wsgi.input"] = BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
     return _django(environ, start_response)

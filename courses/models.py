@@ -19,7 +19,11 @@ INVITE_CODE_LENGTH: Final = 8
 UUID_PATTERN: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """The canonical form of RFC 9562. Python's UUID() reads many more, and a chapter code must not be one of them."""
 
-code_validator = RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Use letters, digits, dot, underscore and hyphen only.")
+# No dot at the start: clients and the artifact store make folders of a chapter's code.
+code_validator = RegexValidator(
+    r"\A[A-Za-z0-9_-][A-Za-z0-9._-]*\Z",
+    "Use letters, digits, dot, underscore and hyphen only, and no dot at the start.",
+)
 
 
 def validate_no_uuid(value: str) -> None:
@@ -52,7 +56,9 @@ class Course(models.Model):
         constraints = [
             models.UniqueConstraint(Upper("course_code"), name="courses_course_code_unique_without_case"),
             models.UniqueConstraint(Upper("invite_code"), name="courses_invite_code_unique_without_case"),
-            models.CheckConstraint(condition=models.Q(progression__in=["open", "sequential"]), name="courses_progression"),
+            models.CheckConstraint(
+                condition=models.Q(progression__in=["open", "sequential"]), name="courses_progression"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ class Mailbox:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.refuse:
             return "554 refused"
-        message = message_from_bytes(bytes(envelope.content or b""), policy=policy.default)
+        message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
         assert isinstance(message, EmailMessage)
         self.mails.append(message)
         return "250 OK"
@@ -46,5 +46,3 @@ def mailbox(settings: Settings) -> Iterator[Mailbox]:
         yield box
     finally:
         controller.stop()
-
-

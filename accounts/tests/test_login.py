@@ -54,9 +54,7 @@ def test_unknown_email_and_wrong_password_are_alike(api: APIClient, learner: Act
     assert wrong.json()["error"]["message"] == unknown.json()["error"]["message"]
 
 
-def test_an_unknown_email_costs_one_hash_too(
-    api: APIClient, learner: Actor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_email_costs_one_hash_too(api: APIClient, learner: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted at argon2 itself, since a timed test would be a coin toss."""
     from argon2 import low_level
 

@@ -27,7 +27,8 @@ def test_other_devices_stay_logged_in(api: APIClient, learner: Actor) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{"refresh_token": "never issued"}, {"refresh_token": ""}, {"refresh_token": None}, {}]
+    "body",
+    [{"refresh_token": "never issued"}, {"refresh_token": ""}, {"refresh_token": None}, {"refresh_token": [1]}, {}],
 )
 def test_whatever_the_token_the_answer_is_200(api: APIClient, body: dict[str, Any]) -> None:
     """A client that is refused stays on its logged-in page."""

@@ -34,9 +34,7 @@ def test_the_presented_token_stays_valid(api: APIClient, learner: Actor) -> None
         assert refresh(api, learner.refresh_token, "learner-device").status_code == 200
 
 
-def test_two_queries(
-    api: APIClient, learner: Actor, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
+def test_two_queries(api: APIClient, learner: Actor, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     with django_assert_num_queries(2):
         refresh(api, learner.refresh_token, "learner-device")
 
@@ -90,7 +88,9 @@ def test_wrong_method(api: APIClient) -> None:
     assert error_code(api.get(URL)) == "METHOD_NOT_ALLOWED"
 
 
-@pytest.mark.parametrize("body", [{}, {"refresh_token": "x"}, {"device_id": "x"}, {"refresh_token": "", "device_id": "x"}])
+@pytest.mark.parametrize(
+    "body", [{}, {"refresh_token": "x"}, {"device_id": "x"}, {"refresh_token": "", "device_id": "x"}]
+)
 def test_malformed_fields(api: APIClient, body: dict[str, str]) -> None:
     response = api.post(URL, body, format="json")
     assert response.status_code == 422

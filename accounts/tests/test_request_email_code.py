@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 from accounts.models import EmailVerificationCode
 from accounts.slots import mail_slot, mail_slot_count
 from accounts.tests.conftest import Mailbox
+from config import limits
 from tests.cast import Actor, error_code
 
 URL = "/v1/auth/request-email-code"
@@ -162,9 +163,7 @@ def test_a_failed_mail_does_not_void_a_newer_code(api: APIClient, mailbox: Mailb
 
 
 @pytest.mark.parametrize("missing", ["EMAIL_HOST", "DEFAULT_FROM_EMAIL"])
-def test_mail_that_is_not_configured(
-    api: APIClient, mailbox: Mailbox, settings: Settings, missing: str
-) -> None:
+def test_mail_that_is_not_configured(api: APIClient, mailbox: Mailbox, settings: Settings, missing: str) -> None:
     good = getattr(settings, missing)
     setattr(settings, missing, "")
     response = ask(api)
@@ -181,8 +180,9 @@ def test_the_addresss_count_is_not_given_back(api: APIClient, mailbox: Mailbox, 
 
 
 def test_no_free_mail_slot_is_503_and_costs_nothing(
-    api: APIClient, mailbox: Mailbox, settings: Settings
+    api: APIClient, mailbox: Mailbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(limits, "MAIL_SLOT_WAIT_SECONDS", 0.1)
     settings.WEB_CONCURRENCY = 2
     assert mail_slot_count() == 1
     with mail_slot():

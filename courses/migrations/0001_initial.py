@@ -23,8 +23,8 @@ class Migration(migrations.Migration):
             name='Course',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('course_code', models.CharField(max_length=64, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9._-]+\\Z', 'Use letters, digits, dot, underscore and hyphen only.')])),
-                ('invite_code', models.CharField(default=courses.models.make_invite_code, max_length=64, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9._-]+\\Z', 'Use letters, digits, dot, underscore and hyphen only.')])),
+                ('course_code', models.CharField(max_length=64, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9_-][A-Za-z0-9._-]*\\Z', 'Use letters, digits, dot, underscore and hyphen only, and no dot at the start.')])),
+                ('invite_code', models.CharField(default=courses.models.make_invite_code, max_length=64, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9_-][A-Za-z0-9._-]*\\Z', 'Use letters, digits, dot, underscore and hyphen only, and no dot at the start.')])),
                 ('title', models.CharField(max_length=200)),
                 ('description', models.TextField(blank=True)),
                 ('instructor', models.CharField(blank=True, max_length=200)),
@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
             name='Chapter',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('chapter_code', models.CharField(max_length=64, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9._-]+\\Z', 'Use letters, digits, dot, underscore and hyphen only.'), courses.models.validate_no_uuid])),
+                ('chapter_code', models.CharField(max_length=64, validators=[django.core.validators.RegexValidator('\\A[A-Za-z0-9_-][A-Za-z0-9._-]*\\Z', 'Use letters, digits, dot, underscore and hyphen only, and no dot at the start.'), courses.models.validate_no_uuid])),
                 ('title', models.CharField(max_length=200)),
                 ('order', models.PositiveIntegerField(default=0)),
                 ('is_active', models.BooleanField(default=True)),

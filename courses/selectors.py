@@ -1,0 +1,116 @@
+"""Reads of courses: every one of them asks in the same statement whether this learner may."""
+
+import uuid
+from dataclasses import dataclass
+
+from django.db.models import FilteredRelation, Q, QuerySet
+
+from config.errors import ApiError, ErrorCode
+from courses.models import UUID_PATTERN, Chapter, Course, Enrollment
+from courses.progress import ChapterStatus, get_progress_reader
+
+
+@dataclass(frozen=True, slots=True)
+class ListedChapter:
+    """A chapter as a learner sees it."""
+
+    chapter: Chapter
+    status: ChapterStatus
+
+    @property
+    def locked(self) -> bool:
+        return self.status is ChapterStatus.LOCKED
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledChapter:
+    """An active chapter of an active course that the learner is enrolled in."""
+
+    id: uuid.UUID
+    course_id: uuid.UUID
+    chapter_code: str
+
+
+def canonical_uuid(text: str) -> uuid.UUID | None:
+    """Read a UUID in the canonical form of RFC 9562, in any case; None for anything else."""
+    return uuid.UUID(text) if UUID_PATTERN.fullmatch(text) else None
+
+
+def get_enrollment(*, user_id: uuid.UUID, course_id: str) -> Enrollment:
+    """Return the learner's enrolment with its course joined. One query.
+
+    Raises:
+        ApiError: COURSE_ACCESS_DENIED for a stranger, a removed learner, an unknown course and an id that is none
+            alike, so that ids can't be probed.
+    """
+    parsed = canonical_uuid(course_id)
+    enrollment = (
+        parsed
+        and Enrollment.objects.select_related("course")
+        .filter(user_id=user_id, course_id=parsed, removed_at=None)
+        .first()
+    )
+    if not enrollment:
+        raise ApiError(ErrorCode.COURSE_ACCESS_DENIED)
+    return enrollment
+
+
+def get_enrolled_course(*, user_id: uuid.UUID, course_id: str) -> Enrollment:
+    """Like `get_enrollment`, for an active course only.
+
+    Raises:
+        ApiError: COURSE_ACCESS_DENIED; COURSE_NOT_FOUND when the course was deactivated.
+    """
+    enrollment = get_enrollment(user_id=user_id, course_id=course_id)
+    if not enrollment.course.is_active:
+        raise ApiError(ErrorCode.COURSE_NOT_FOUND)
+    return enrollment
+
+
+def get_enrolled_chapter(*, user_id: uuid.UUID, course_id: str, chapter_ref: str) -> EnrolledChapter:
+    """Return an active chapter, by its code or UUID, of an active course of the learner. One query.
+
+    Raises:
+        ApiError: COURSE_ACCESS_DENIED, COURSE_NOT_FOUND, CHAPTER_NOT_FOUND.
+    """
+    parsed = canonical_uuid(course_id)
+    chapter_id = canonical_uuid(chapter_ref)
+    wanted = Q(course__chapters__pk=chapter_id) if chapter_id else Q(course__chapters__chapter_code=chapter_ref)
+    row = parsed and (
+        Enrollment.objects.filter(user_id=user_id, course_id=parsed, removed_at=None)
+        .annotate(wanted=FilteredRelation("course__chapters", condition=wanted & Q(course__chapters__is_active=True)))
+        .values_list("course__is_active", "wanted__pk", "wanted__chapter_code")
+        .first()
+    )
+    if not parsed or not row:
+        raise ApiError(ErrorCode.COURSE_ACCESS_DENIED)
+    course_is_active, found_id, found_code = row
+    if not course_is_active:
+        raise ApiError(ErrorCode.COURSE_NOT_FOUND)
+    if found_id is None:
+        raise ApiError(ErrorCode.CHAPTER_NOT_FOUND)
+    return EnrolledChapter(id=found_id, course_id=parsed, chapter_code=found_code)
+
+
+def list_my_courses(*, user_id: uuid.UUID) -> QuerySet[Enrollment]:
+    """Return the learner's enrolments in active courses, the newest first, courses joined. One query."""
+    return (
+        Enrollment.objects.select_related("course")
+        .filter(user_id=user_id, removed_at=None, course__is_active=True)
+        .order_by("-joined_at", "-pk")
+    )
+
+
+def list_chapters(*, user_id: uuid.UUID, course: Course) -> list[ListedChapter]:
+    """Return the active chapters in order, each with its status for this learner. Two queries."""
+    chapters = course.chapters.filter(is_active=True).order_by("order", "chapter_code")
+    reported = get_progress_reader().chapter_statuses(user_id=user_id, course_id=course.pk)
+    sequential = course.progression == Course.Progression.SEQUENTIAL
+    listed: list[ListedChapter] = []
+    for chapter in chapters:
+        status = reported.get(chapter.pk)
+        if status is None:
+            open_now = not sequential or not listed or listed[-1].status is ChapterStatus.COMPLETED
+            status = ChapterStatus.IN_PROGRESS if open_now else ChapterStatus.LOCKED
+        listed.append(ListedChapter(chapter, status))
+    return listed

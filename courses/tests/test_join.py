@@ -1,0 +1,140 @@
+"""POST /v1/courses/join"""
+
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from config import limits
+from courses.models import INVITE_CODE_ALPHABET, Course, Enrollment
+from tests.cast import Actor, error_code, make_actor
+
+URL = "/v1/courses/join"
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("spelling", ["TST100", "tst100", "  Tst100 "])
+def test_g1_joins_by_course_code(outsider: Actor, course: Course, spelling: str) -> None:
+    response = outsider.post(URL, {"course_code": spelling})
+    assert response.status_code == 200
+    joined = response.json()["course"]
+    assert joined["id"] == str(course.pk)
+    assert set(joined) == {"id", "title", "course_code", "instructor", "semester", "joined_at", "description"}
+    assert outsider.get(f"/v1/courses/{course.pk}").status_code == 200
+
+
+def test_g2_joins_by_invite_code(outsider: Actor, course: Course) -> None:
+    for spelling in (f" {course.invite_code.lower()} ", course.invite_code):
+        assert outsider.post(URL, {"invite_code": spelling}).json()["course"]["id"] == str(course.pk)
+
+
+def test_an_invite_code_is_eight_characters_without_look_alikes() -> None:
+    codes = {Course.objects.create(course_code=f"C{n}", title="x").invite_code for n in range(50)}
+    assert len(codes) == 50
+    assert all(re.fullmatch(f"[{INVITE_CODE_ALPHABET}]{{8}}", code) for code in codes)
+    assert not set("0O1IL") & set(INVITE_CODE_ALPHABET)
+
+
+def test_joining_again_answers_the_same(outsider: Actor, course: Course) -> None:
+    first = outsider.post(URL, {"course_code": "TST100"}).json()
+    again = outsider.post(URL, {"invite_code": course.invite_code}).json()
+    assert first == again
+    assert Enrollment.objects.filter(user=outsider.user).count() == 1
+
+
+@pytest.mark.parametrize("body", [{"course_code": "NOPE"}, {"invite_code": "NOPENOPE"}])
+def test_an_unknown_code(outsider: Actor, course: Course, body: dict[str, str]) -> None:
+    response = outsider.post(URL, body)
+    assert response.status_code == 404
+    assert error_code(response) == "COURSE_NOT_FOUND"
+
+
+def test_the_fields_are_not_mixed_up(outsider: Actor, course: Course) -> None:
+    assert error_code(outsider.post(URL, {"invite_code": course.course_code})) == "COURSE_NOT_FOUND"
+    assert error_code(outsider.post(URL, {"course_code": course.invite_code})) == "COURSE_NOT_FOUND"
+
+
+@pytest.mark.parametrize("pattern", ["%", "TST___", "TST%"])
+def test_patterns_match_nothing(outsider: Actor, course: Course, pattern: str) -> None:
+    assert error_code(outsider.post(URL, {"course_code": pattern})) == "COURSE_NOT_FOUND"
+
+
+def test_an_inactive_course(outsider: Actor, course: Course) -> None:
+    Course.objects.update(is_active=False)
+    response = outsider.post(URL, {"course_code": "TST100"})
+    assert response.status_code == 404
+    assert error_code(response) == "COURSE_NOT_FOUND"
+
+
+def test_removed_by_staff(learner: Actor, course: Course) -> None:
+    Enrollment.objects.update(removed_at=timezone.now())
+    for body in ({"course_code": "TST100"}, {"invite_code": course.invite_code}):
+        response = learner.post(URL, body)
+        assert response.status_code == 403
+        assert error_code(response) == "COURSE_ACCESS_DENIED"
+    assert learner.get("/v1/courses/my").json() == {"courses": []}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"course_code": "TST100", "invite_code": "ABCDEFGH"},
+        {"course_code": ""},
+        {"course_code": "   "},
+        {"course_code": None},
+        {"course_code": "x" * 65},
+        {"invite_code": "x" * 65},
+        {"invite_code": ["a"]},
+        {"course_code": "a\x00b"},
+        [],
+    ],
+)
+def test_malformed_fields(outsider: Actor, course: Course, body: Any) -> None:
+    response = outsider.post(URL, body)
+    assert response.status_code == 422
+    assert error_code(response) == "VALIDATION_ERROR"
+
+
+def test_null_counts_as_absent(outsider: Actor, course: Course) -> None:
+    assert outsider.post(URL, {"course_code": "TST100", "invite_code": None}).status_code == 200
+
+
+def test_without_a_token(api: APIClient, course: Course) -> None:
+    assert error_code(api.post(URL, {"course_code": "TST100"}, format="json")) == "UNAUTHORIZED"
+
+
+def test_wrong_method(learner: Actor) -> None:
+    assert error_code(learner.client.patch(URL, {}, format="json")) == "METHOD_NOT_ALLOWED"
+
+
+def test_guessing_is_limited(outsider: Actor, learner: Actor, course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "JOIN_PER_USER", (3, 60))
+    statuses = [outsider.post(URL, {"invite_code": f"GUESS{n}"}).status_code for n in range(5)]
+    assert statuses == [404, 404, 404, 429, 429]
+    assert learner.post(URL, {"course_code": "TST100"}).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_joins_end_in_one_row() -> None:
+    Course.objects.create(course_code="RACE", title="Race")
+    racer = make_actor("racer")
+    start = threading.Barrier(10)
+
+    def one(_: int) -> Any:
+        start.wait()
+        try:
+            return racer.post(URL, {"course_code": "race"})
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(one, range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["course"]["joined_at"] for answer in answers}) == 1
+    assert Enrollment.objects.count() == 1
