@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
-from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from accounts import tokens
@@ -28,10 +27,10 @@ class Actor:
     def access_token(self) -> str:
         return tokens.issue_access_token(self.session)
 
-    def get(self, path: str, **headers: str) -> Response:
+    def get(self, path: str, **headers: str) -> Any:
         return self.client.get(path, headers=headers)
 
-    def post(self, path: str, body: Any = None, **headers: str) -> Response:
+    def post(self, path: str, body: Any = None, **headers: str) -> Any:
         return self.client.post(path, body, format="json", headers=headers)
 
 
