@@ -47,7 +47,9 @@ class RegisterRequest(serializers.Serializer[Any]):
     email = TrimmedEmailField()
     verification_code = StrictCharField(min_length=4, max_length=12)
     password = StrictCharField(min_length=8, max_length=128, trim_whitespace=False)
-    display_name = StrictCharField(max_length=120, required=False, help_text="Default: the part before the @.")
+    display_name = StrictCharField(
+        max_length=120, required=False, allow_null=True, help_text="Default: the part before the @."
+    )
     device_id = DeviceIdField()
 
 

@@ -157,7 +157,7 @@ def _try_code(*, email: str, code: str) -> str | None:
 
 
 def register_user(
-    *, email: str, verification_code: str, password: str, display_name: str, device_id: str, address: str
+    *, email: str, verification_code: str, password: str, display_name: str | None, device_id: str, address: str
 ) -> OpenedSession:
     """Make an account and its first session, all or nothing. The code is used up by whoever commits first.
 

@@ -53,7 +53,7 @@ class AuthViewSet(ApiViewSet):
         ],
     )
     def register(self, request: Request) -> Response:
-        fields = {"display_name": "", **validated(request, serializers.RegisterRequest)}
+        fields = {"display_name": None, **validated(request, serializers.RegisterRequest)}
         opened = services.register_user(**fields, address=client_address(request))
         return Response(_session_answer(opened), status=HTTPStatus.CREATED)
 

@@ -59,7 +59,7 @@ def as_api_error(exc: BaseException) -> ApiError:
         case ApiError():
             return exc
         case drf.ValidationError():
-            return ApiError(ErrorCode.VALIDATION_ERROR, details=list(field_errors(exc.detail)))
+            return _invalid_fields(list(field_errors(exc.detail)))
         case drf.NotAuthenticated():
             return ApiError(ErrorCode.UNAUTHORIZED)
         case drf.AuthenticationFailed():
@@ -80,6 +80,12 @@ def as_api_error(exc: BaseException) -> ApiError:
             return ApiError(ErrorCode.SERVICE_UNAVAILABLE, retry_after=limits.RETRY_AFTER_OUTAGE_SECONDS)
         case _:
             return ApiError(ErrorCode.INTERNAL_ERROR)
+
+
+def _invalid_fields(details: list[FieldError]) -> ApiError:
+    """Put the first fault into the message: learners read only that."""
+    first = f"{details[0]['field']}: {details[0]['message']}" if details else ""
+    return ApiError(ErrorCode.VALIDATION_ERROR, first, details)
 
 
 def error_for_status(status: int) -> ApiError:

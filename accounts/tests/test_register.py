@@ -71,7 +71,7 @@ def test_only_the_digest_of_the_refresh_token_is_stored(api: APIClient) -> None:
     assert timedelta(days=29) < session.expires_at - timezone.now() <= timedelta(days=30)
 
 
-@pytest.mark.parametrize(("sent", "stored"), [(..., "new"), ("Ada", "Ada"), ("学习者", "学习者")])
+@pytest.mark.parametrize(("sent", "stored"), [(..., "new"), (None, "new"), ("Ada", "Ada"), ("学习者", "学习者")])
 def test_display_name(api: APIClient, sent: Any, stored: str) -> None:
     assert register(api, code_for(), display_name=sent).json()["user"]["display_name"] == stored
 

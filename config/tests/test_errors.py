@@ -105,6 +105,7 @@ def test_validation_errors_name_every_field(api: APIClient, db: None) -> None:
     error = response.json()["error"]
     assert {item["field"] for item in error["details"]} == {"email", "verification_code", "password", "device_id"}
     assert all(item["message"] for item in error["details"])
+    assert error["message"] == f"{error['details'][0]['field']}: {error['details'][0]['message']}"
 
 
 def test_an_error_that_repeats_a_lone_surrogate(learner: Actor) -> None:
