@@ -5,19 +5,33 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.forms import BaseUserCreationForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.models import DeviceSession, User
+from accounts.models import DeviceSession, User, default_display_name
 from accounts.services import revoke_session
 
+POWER_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
-class UserCreationForm(AdminUserCreationForm[User]):
+
+class UserCreationForm(BaseUserCreationForm[User]):
+    """Email and password; without a display name it is the part before the @, as at registration."""
+
     class Meta:
         model = User
         fields = ("email", "display_name")
         field_classes = {"email": forms.EmailField}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["display_name"].required = False
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if not cleaned.get("display_name"):
+            cleaned["display_name"] = default_display_name(cleaned.get("email", ""))
+        return cleaned
 
 
 @admin.register(User)
@@ -38,9 +52,23 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     add_fieldsets = (
         (
             None,
-            {"classes": ("wide",), "fields": ("email", "display_name", "usable_password", "password1", "password2")},
+            {"classes": ("wide",), "fields": ("email", "display_name", "password1", "password2")},
         ),
     )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        """Who may change users must not be able to make a superuser of anybody, themselves first."""
+        shown = tuple(super().get_readonly_fields(request, obj))
+        return shown if request.user.is_superuser else (*shown, *POWER_FIELDS)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Nor set a superuser's password."""
+        allowed = bool(super().has_change_permission(request, obj))
+        return allowed and (request.user.is_superuser or obj is None or not obj.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        allowed = bool(super().has_delete_permission(request, obj))
+        return allowed and (request.user.is_superuser or obj is None or not obj.is_superuser)
 
 
 @admin.register(DeviceSession)

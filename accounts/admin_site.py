@@ -1,9 +1,11 @@
 """The admin's front door, with the same bounds on guessing as the API's login."""
 
+import unicodedata
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.http import HttpRequest, HttpResponse
 
 from accounts.models import normalize_email
@@ -12,11 +14,22 @@ from config import limits, ratelimit
 from config.errors import ApiError
 
 
+class LoginForm(AdminAuthenticationForm):
+    """Django's message says that both fields may be case-sensitive, which emails are not."""
+
+    error_messages = {
+        **AdminAuthenticationForm.error_messages,
+        "invalid_login": "This is not the email address and password of a staff account.",
+    }
+
+
 class AdminSite(admin.AdminSite):
     """Django's admin site; a refused login shows the form again with 429 or 503 and the reason."""
 
     site_header = site_title = settings.APP_NAME
     index_title = "Administration"
+    site_url = "/docs"
+    login_form = LoginForm
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method != "POST":
@@ -39,6 +52,7 @@ class AdminSite(admin.AdminSite):
 
 def _count_login(request: HttpRequest) -> None:
     address = ratelimit.client_address(request)
-    email = normalize_email(request.POST.get("username", ""))[:254]
+    # As Django's login form reads it: another spelling of one name must not be another allowance.
+    email = normalize_email(unicodedata.normalize("NFKC", request.POST.get("username", "")))[:254]
     ratelimit.count_request("admin-login-address", address, limits.ADMIN_LOGIN_PER_ADDRESS)
     ratelimit.count_request("admin-login-account", f"{email}\n{address}", limits.ADMIN_LOGIN_PER_ACCOUNT_AND_ADDRESS)

@@ -59,7 +59,7 @@ def _send(email: str, *, subject: str, body: str) -> None:
     message = EmailMessage(subject, body, settings.DEFAULT_FROM_EMAIL or "noreply@localhost", [email])
     try:
         message.send()
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, ValueError, smtplib.SMTPException) as error:  # ValueError: an address that can't be encoded
         # The server's answer may repeat the address and the text: the kind of the error is enough to act on.
         logger.warning("A mail could not be sent: %s", type(error).__name__)
         raise ApiError(ErrorCode.EMAIL_SEND_FAILED) from error

@@ -1,9 +1,11 @@
 """Who a learner is: the account, the pending verification code, and the sessions of its devices."""
 
+import contextlib
 import uuid
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import idna
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models, transaction
@@ -12,15 +14,27 @@ from django.utils import timezone
 
 
 def normalize_email(email: str) -> str:
-    """Emails are compared without case and stored trimmed and lower-cased."""
-    return email.strip().lower()
+    """Return the one spelling under which an address is compared and stored: trimmed, lower-cased, in ASCII.
+
+    An international domain becomes its A-labels (UTS 46, RFC 5891), as the mail system makes of it: otherwise each
+    of its spellings would be an account and an allowance of its own for one mailbox. What is no domain stays.
+    """
+    local, at, domain = email.strip().lower().rpartition("@")
+    with contextlib.suppress(idna.IDNAError):
+        domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode("ascii")
+    return f"{local}{at}{domain}"
+
+
+def default_display_name(email: str) -> str:
+    """The part before the @, for people who give no name."""
+    return email.partition("@")[0][:120]
 
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Make an account; without a password nobody can log in to it."""
         email = normalize_email(email)
-        fields.setdefault("display_name", email.partition("@")[0][:120])
+        fields.setdefault("display_name", default_display_name(email))
         user = self.model(email=email, **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -48,6 +62,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
+    _password_taken_away = False
+
     class Meta:
         constraints = [
             models.CheckConstraint(condition=models.Q(email=Lower("email")), name="accounts_user_email_is_lower_case"),
@@ -58,6 +74,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def clean(self) -> None:
         self.email = normalize_email(self.email)
+
+    def set_unusable_password(self) -> None:
+        super().set_unusable_password()
+        self._password_taken_away = True
 
     def save(
         self,
@@ -71,11 +91,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         It stands here rather than in a service since the admin, `changepassword` and our own commands all set
         passwords by way of `save`.
         """
-        ends_sessions = not self._state.adding and (getattr(self, "_password", None) is not None or not self.is_active)
+        # Django keeps the raw password in `_password` until the save, but not for the mere renewal of a hash.
+        password_changed = getattr(self, "_password", None) is not None or self._password_taken_away
+        ends_sessions = not self._state.adding and (password_changed or not self.is_active)
         with transaction.atomic(using=using):
             super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
             if ends_sessions:
                 DeviceSession.objects.using(using).filter(user=self, revoked_at=None).update(revoked_at=timezone.now())
+        self._password_taken_away = False
 
 
 class EmailVerificationCode(models.Model):
@@ -99,7 +122,13 @@ class DeviceSession(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="device_sessions")
+    user = models.ForeignKey(
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="device_sessions",
+        help_text="Empty: the account was deleted. The session stays, so that its device is told so.",
+    )
     device_id = models.CharField(max_length=255)
     device_confirmed_at = models.DateTimeField(null=True, blank=True)
     refresh_digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the refresh token, hex.")
@@ -119,6 +148,13 @@ class DeviceSession(models.Model):
                 name="accounts_one_refreshable_session_per_device",
             ),
         ]
+
+    @property
+    def owner_id(self) -> uuid.UUID:
+        """The account's id, for a session that stands. Raises ValueError for one whose account was deleted."""
+        if self.user_id is None:
+            raise ValueError("The account of this session was deleted.")
+        return self.user_id
 
     def __str__(self) -> str:
         return f"{self.device_id} since {self.created_at:%Y-%m-%d}"

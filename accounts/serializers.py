@@ -5,18 +5,22 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.models import normalize_email
 from config import limits
 from config.api import StrictCharField
 
 
-class TrimmedEmailField(serializers.EmailField):
-    """Trimmed and lower-cased; at most 254 characters (RFC 5321, errata 1690)."""
+class NormalizedEmailField(serializers.EmailField):
+    """An address in its one spelling (`normalize_email`); at most 254 characters (RFC 5321, errata 1690)."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=254, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        return super().to_internal_value(data).lower()
+        email = normalize_email(super().to_internal_value(data))
+        if not email.isascii():
+            self.fail("invalid")
+        return email
 
 
 class DeviceIdField(StrictCharField):
@@ -31,10 +35,13 @@ class AnythingField(serializers.JSONField):
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
         return (True, None) if data is None else super().validate_empty_values(data)
 
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
 
 class EmailCodeRequest(serializers.Serializer[Any]):
-    email = TrimmedEmailField()
-    purpose = StrictCharField(max_length=32, help_text="`register`")
+    email = NormalizedEmailField()
+    purpose = StrictCharField(allow_blank=True, help_text="`register`")
 
 
 class EmailCodeAnswer(serializers.Serializer[Any]):
@@ -44,7 +51,7 @@ class EmailCodeAnswer(serializers.Serializer[Any]):
 
 
 class RegisterRequest(serializers.Serializer[Any]):
-    email = TrimmedEmailField()
+    email = NormalizedEmailField()
     verification_code = StrictCharField(min_length=4, max_length=12)
     password = StrictCharField(min_length=8, max_length=128, trim_whitespace=False)
     display_name = StrictCharField(
@@ -54,7 +61,7 @@ class RegisterRequest(serializers.Serializer[Any]):
 
 
 class LoginRequest(serializers.Serializer[Any]):
-    email = TrimmedEmailField()
+    email = NormalizedEmailField()
     password = StrictCharField(max_length=128, trim_whitespace=False)
     device_id = DeviceIdField()
 

@@ -16,13 +16,16 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts import mails, tokens
-from accounts.models import DeviceSession, EmailVerificationCode, User, normalize_email
+from accounts.models import DeviceSession, EmailVerificationCode, User, default_display_name, normalize_email
 from accounts.selectors import get_session_of_refresh_digest, get_user_by_email
 from accounts.slots import mail_slot, password_hash_slot
 from config import limits, ratelimit
 from config.errors import ApiError, ErrorCode
 
 REGISTER_PURPOSE: Final = "register"
+
+_LOGIN_TRIES: Final = 3
+"""How often a login checks the password anew when the hash changed between the check and the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def request_email_code(*, email: str, purpose: str, address: str) -> SentCode:
                 mails.send_already_registered_notice(email=email)
             else:
                 mails.send_verification_code(email=email, code=code)
-        except ApiError:
+        except BaseException:
             EmailVerificationCode.objects.filter(email=email, digest=digest).delete()
             _refund_code_request(email)
             raise
@@ -176,7 +179,7 @@ def register_user(
         used, _ = (pending if digest is None else pending.filter(digest=digest)).delete()
         if digest is not None and not used:
             raise ApiError(ErrorCode.VERIFICATION_CODE_NOT_FOUND)
-        user = User(email=email, display_name=display_name or email.partition("@")[0][:120], password=encoded)
+        user = User(email=email, display_name=display_name or default_display_name(email), password=encoded)
         try:
             with transaction.atomic():
                 user.save(force_insert=True)
@@ -201,25 +204,51 @@ def log_in(*, email: str, password: str, device_id: str, address: str) -> Opened
     email = normalize_email(email)
     ratelimit.count_request("login-address", address, limits.LOGIN_PER_ADDRESS)
     ratelimit.count_request("login-account", f"{email}\n{address}", limits.LOGIN_PER_ACCOUNT_AND_ADDRESS)
+    for _ in range(_LOGIN_TRIES):
+        checked = _check_credentials(email=email, password=password)
+        opened = _open_session(checked, device_id=device_id)
+        if opened is not None:
+            return opened
+    raise ApiError(ErrorCode.INVALID_CREDENTIALS)
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedCredentials:
+    """A user whose password was right for the hash `encoded`; `renewed` is to replace a hash of another cost."""
+
+    user: User
+    encoded: str
+    renewed: str | None
+
+
+def _check_credentials(*, email: str, password: str) -> _CheckedCredentials:
     with password_hash_slot():
         user = get_user_by_email(email=email)
         if user is None and not settings.AUTH_CONCEAL_ACCOUNTS:
             raise ApiError(ErrorCode.USER_NOT_FOUND)
         encoded = user.password if user else _decoy_hash()
-        rehashed: list[str] = []
-        correct = check_password(password, encoded, setter=lambda raw: rehashed.append(make_password(raw)))
+        renewed: list[str] = []
+        correct = check_password(password, encoded, setter=lambda raw: renewed.append(make_password(raw)))
     if user is None or not correct:
         raise ApiError(ErrorCode.INVALID_CREDENTIALS)
+    return _CheckedCredentials(user, encoded, renewed[0] if renewed else None)
+
+
+def _open_session(checked: _CheckedCredentials, *, device_id: str) -> OpenedSession | None:
+    """Open the session, or return None when the hash that was checked is not the account's any more.
+
+    It may be a new password, or only a new hash by another login at the same moment: the caller checks again.
+    """
     with transaction.atomic():
-        current = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
-        if current is None or current.password != encoded:
-            raise ApiError(ErrorCode.INVALID_CREDENTIALS)  # deleted or changed while we were hashing
-        if not current.is_active:
+        user = User.objects.select_for_update(no_key=True).filter(pk=checked.user.pk).first()
+        if user is None or user.password != checked.encoded:
+            return None
+        if not user.is_active:
             raise ApiError(ErrorCode.INVALID_USER)
-        if rehashed:
-            User.objects.filter(pk=current.pk).update(password=rehashed[0])
-        session, refresh_token = _create_session(user=current, device_id=device_id)
-    return OpenedSession(current, tokens.issue_access_token(session), refresh_token)
+        if checked.renewed:
+            User.objects.filter(pk=user.pk).update(password=checked.renewed)
+        session, refresh_token = _create_session(user=user, device_id=device_id)
+    return OpenedSession(user, tokens.issue_access_token(session), refresh_token)
 
 
 @lru_cache(maxsize=1)
@@ -258,14 +287,14 @@ def confirm_device(*, session: DeviceSession, device_id: str) -> bool:
     """
     now = timezone.now()
     with transaction.atomic():
-        User.objects.select_for_update(no_key=True).filter(pk=session.user_id).values_list("pk").first()
+        User.objects.select_for_update(no_key=True).filter(pk=session.owner_id).values_list("pk").first()
         mine = DeviceSession.objects.filter(
             pk=session.pk, device_confirmed_at=None, superseded_at=None, revoked_at=None
         ).select_for_update(no_key=True)
         if not mine.exists():
             return False
         DeviceSession.objects.filter(
-            user_id=session.user_id, device_id=device_id, superseded_at=None, revoked_at=None
+            user_id=session.owner_id, device_id=device_id, superseded_at=None, revoked_at=None
         ).exclude(pk=session.pk).update(superseded_at=now)
         mine.update(device_id=device_id, device_confirmed_at=now)
     session.device_id, session.device_confirmed_at = device_id, now
@@ -280,22 +309,27 @@ def refresh_access_token(*, refresh_token: str, device_id: str) -> str:
     """
     digest = tokens.digest_refresh_token(refresh_token)
     session = _refreshable_session(digest)
-    provisional = session.device_confirmed_at is None and session.expires_at > timezone.now()
-    if provisional and not confirm_device(session=session, device_id=device_id):
-        session = _refreshable_session(digest)
+    if session.device_confirmed_at is None:
+        _refuse_expired(session)  # a session that is no device's yet can't be another one's
+        if not confirm_device(session=session, device_id=device_id):
+            session = _refreshable_session(digest)
     if session.device_id != device_id:
         raise ApiError(ErrorCode.DEVICE_MISMATCH)
-    if session.expires_at <= timezone.now():
-        raise ApiError(ErrorCode.REFRESH_TOKEN_EXPIRED)
+    _refuse_expired(session)
     DeviceSession.objects.filter(pk=session.pk).update(last_refreshed_at=timezone.now())
     return tokens.issue_access_token(session)
+
+
+def _refuse_expired(session: DeviceSession) -> None:
+    if session.expires_at <= timezone.now():
+        raise ApiError(ErrorCode.REFRESH_TOKEN_EXPIRED)
 
 
 def _refreshable_session(digest: str) -> DeviceSession:
     session = get_session_of_refresh_digest(digest=digest)
     if session is None:
         raise ApiError(ErrorCode.INVALID_REFRESH_TOKEN)
-    if not session.user.is_active:
+    if session.user is None or not session.user.is_active:
         raise ApiError(ErrorCode.INVALID_USER)
     if session.revoked_at is not None or session.superseded_at is not None:
         raise ApiError(ErrorCode.INVALID_REFRESH_TOKEN)

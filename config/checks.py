@@ -25,4 +25,12 @@ def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 id="config.W002",
             )
         )
+    if settings.EMAIL_SENDER_BACKEND == "smtp" and not (settings.EMAIL_HOST and settings.DEFAULT_FROM_EMAIL):
+        found.append(
+            Warning(
+                "Mail goes by SMTP, but SMTP_HOST or SMTP_FROM_EMAIL is empty: nobody can register.",
+                hint="Set both.",
+                id="config.W003",
+            )
+        )
     return found

@@ -6,6 +6,7 @@ being taken for false. Every error names the variable and never echoes its value
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,20 @@ from django.core.exceptions import ImproperlyConfigured
 
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
+
+
+_LINE: Final = re.compile(r"\s*(#.*|(export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=.*)?")
+
+
+def _check_lines(dotenv: Path) -> None:
+    """Refuse what the library would skip with a warning that shows the line, secret and all."""
+    try:
+        lines = dotenv.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(f"{dotenv} can't be read, or is not UTF-8.") from error
+    for number, line in enumerate(lines, start=1):
+        if not _LINE.fullmatch(line):
+            raise ImproperlyConfigured(f"Line {number} of {dotenv} is not NAME=value.")
 
 
 class Environment:
@@ -33,7 +48,8 @@ class Environment:
 
         With APP_ENV=test the file is not read: the suite must not depend on what lies on a developer's desk.
         """
-        if os.environ.get("APP_ENV") != "test" and dotenv.is_file():
+        if os.environ.get("APP_ENV") != "test" and dotenv.exists():
+            _check_lines(dotenv)
             environ.Env.read_env(dotenv)
         return cls(os.environ)
 

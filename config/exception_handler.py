@@ -70,7 +70,10 @@ def as_api_error(exc: BaseException) -> ApiError:
             return error_for_status(exc.status_code)
         case RequestDataTooBig():
             return ApiError(ErrorCode.PAYLOAD_TOO_LARGE)
-        case SuspiciousOperation() | UnreadablePostError() | RecursionError():
+        case UnreadablePostError():
+            # The body broke off on its way. A 4xx would make clients throw the item away, and the next try cures it.
+            return ApiError(ErrorCode.SERVICE_UNAVAILABLE, retry_after=limits.RETRY_AFTER_BUSY_SECONDS)
+        case SuspiciousOperation() | RecursionError():
             return ApiError(ErrorCode.MALFORMED_REQUEST)
         case Http404():
             return ApiError(ErrorCode.NOT_FOUND)

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.api import ApiViewSet
+from config.errors import ApiError, ErrorCode
 from config.openapi import operation
 
 
@@ -15,7 +16,7 @@ class HealthAnswer(serializers.Serializer[Any]):
 
 
 class HealthViewSet(ApiViewSet):
-    """Whether this server can work: it answers, and its database answers it."""
+    """Whether this server can work: it answers, and its database answers and has our tables."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -23,5 +24,7 @@ class HealthViewSet(ApiViewSet):
     @operation(summary="Is the server able to work?", answer=HealthAnswer, tags=["health"])
     def retrieve(self, request: Request) -> Response:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+            cursor.execute("SELECT to_regclass('config_counter') IS NOT NULL")
+            if cursor.fetchone() != (True,):
+                raise ApiError(ErrorCode.SERVICE_UNAVAILABLE, "The database is not migrated: run manage.py migrate.")
         return Response({"status": "ok"})

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from config import logs
+from config.errors import ApiError, ErrorCode
 from config.exception_handler import error_for_status, json_error
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -44,6 +45,9 @@ class ErrorShapeMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "%00" in request.META.get("QUERY_STRING", ""):
+            # PostgreSQL refuses NUL in any text, and the admin's filters would end in a 500.
+            return json_error(ApiError(ErrorCode.MALFORMED_REQUEST))
         response = self.get_response(request)
         if (
             response.status_code < 400

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from typing import IO, Any, NoReturn
+from typing import IO, Any, Final, NoReturn
 
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
 from config import limits
 from config.errors import ApiError, ErrorCode
+
+_INTEGER_DIGITS_MAX: Final = 100
+_HUGE: Final = 10**_INTEGER_DIGITS_MAX
 
 
 class LimitedJSONParser(BaseParser):
@@ -33,13 +36,21 @@ class LimitedJSONParser(BaseParser):
                 f"The request body may have at most {limits.REQUEST_BODY_MAX_BYTES:,} bytes.",
             )
         try:
-            return json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
+            return json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_int=_parse_integer)
         except UnicodeDecodeError as error:
             raise ParseError("The request body is not UTF-8.") from error
         except RecursionError as error:
             raise ParseError("The request body is nested too deeply.") from error
         except ValueError as error:
             raise ParseError("The request body is not valid JSON.") from error
+
+
+def _parse_integer(digits: str) -> int:
+    """Read an integer. Python refuses very long ones, which would sink a batch for one event.
+
+    One that is too long for any use stands for all of them; whoever needs a number refuses it.
+    """
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else _HUGE
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -6,6 +6,8 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+
 
 def development_secret(folder: Path) -> str:
     """Return the secret kept in `folder`, making it on first use.
@@ -13,6 +15,14 @@ def development_secret(folder: Path) -> str:
     Several workers import the settings at once: the file appears by `os.link`, complete or not at all, and
     whoever comes second reads the first one's.
     """
+    try:
+        return _read_or_make(folder)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = f"The folder {folder}, where the development secret is kept, can't be used ({error})."
+        raise ImproperlyConfigured(f"{reason} Make it yours, delete it, or set JWT_SECRET.") from error
+
+
+def _read_or_make(folder: Path) -> str:
     path = folder / "secret"
     with contextlib.suppress(FileNotFoundError):
         return path.read_text(encoding="ascii").strip()

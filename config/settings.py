@@ -33,6 +33,7 @@ APP_HOST = env.text("APP_HOST", "127.0.0.1")
 APP_PORT = env.integer("APP_PORT", 10723, minimum=1, maximum=65535)
 WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 4, minimum=1, maximum=256)
 WEB_THREADS = env.integer("WEB_THREADS", 8, minimum=1, maximum=256)
+CLIENT_STALL_SECONDS = env.integer("CLIENT_STALL_SECONDS", 15, minimum=1, maximum=600)
 SEED_DATA = env.flag("SEED_DATA", default=APP_ENV == "development")
 
 # Django's own debug pages would bypass the error handler and show settings to whoever can reach the port.
@@ -47,6 +48,8 @@ if not JWT_SECRET:
     if PRODUCTION:
         raise ImproperlyConfigured("JWT_SECRET must be set in production: at least 32 random characters.")
     JWT_SECRET = development_secret(LOCAL_DIR)
+    if len(JWT_SECRET) < JWT_SECRET_MIN_CHARACTERS:
+        raise ImproperlyConfigured(f"{LOCAL_DIR / 'secret'} is too short: delete it, and a new one is made.")
 if len(JWT_SECRET) < JWT_SECRET_MIN_CHARACTERS:
     raise ImproperlyConfigured(f"JWT_SECRET must have at least {JWT_SECRET_MIN_CHARACTERS} characters.")
 if PRODUCTION and (len(set(JWT_SECRET)) < 8 or any(word in JWT_SECRET.lower() for word in _PLACEHOLDERS)):
@@ -138,7 +141,7 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATA_UPLOAD_MAX_MEMORY_SIZE = limits.REQUEST_BODY_MAX_BYTES
 
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION and PUBLIC_BASE_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION and not PUBLIC_BASE_URL.startswith("http://")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -181,13 +184,8 @@ SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001", "django_ratelimit.E003"]
 
 # --- Accounts ---------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
-PASSWORD_HASHERS = [
-    "accounts.hashers.Argon2idHasher",
-    # The earlier service's and Django's own, so that imported accounts can log in; upgraded at the first login.
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
-    "django.contrib.auth.hashers.BCryptPasswordHasher",
-]
+# One hasher: another cost would tell by the time of a refusal which addresses have an account.
+PASSWORD_HASHERS = ["accounts.hashers.Argon2idHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
 ]
@@ -286,7 +284,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PARSER_CLASSES": ["config.parsers.LimitedJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.negotiation.IgnoreAccept",
     "DEFAULT_METADATA_CLASS": None,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "config.openapi.Schema",
     "EXCEPTION_HANDLER": "config.exception_handler.handle",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "NON_FIELD_ERRORS_KEY": "body",
@@ -302,7 +300,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": r"/v1(?=/)",  # operations are grouped by what comes after it
     # Enums stay where they are used: two fields called `status` need no common name.
     "POSTPROCESSING_HOOKS": [],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

@@ -3,11 +3,27 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from courses import services
 from courses.models import Chapter, Course, Enrollment
+
+COURSE_FIELDS = (
+    "course_code",
+    "title",
+    "description",
+    "instructor",
+    "semester",
+    "progression",
+    "is_active",
+)
+MADE_BY_US = ("id", "invite_code", "created_at")
+
+
+def _without_delete(actions: dict[str, Any]) -> dict[str, Any]:
+    return {name: action for name, action in actions.items() if name != "delete_selected"}
 
 
 class ChapterInline(admin.TabularInline[Chapter, Course]):
@@ -21,10 +37,24 @@ class CourseAdmin(admin.ModelAdmin[Course]):
     list_display = ("course_code", "title", "instructor", "semester", "invite_code", "progression", "is_active")
     list_filter = ("is_active", "progression")
     search_fields = ("course_code", "title", "instructor")
-    readonly_fields = ("id", "invite_code", "created_at")
     inlines = (ChapterInline,)
     actions = ("renew_invite_codes",)
     show_full_result_count = False
+
+    def get_fields(self, request: HttpRequest, obj: Course | None = None) -> list[Any]:
+        """A new course gets its id and invite code when it is saved: shown before, they would be others."""
+        return [*COURSE_FIELDS, *(MADE_BY_US if obj else ())]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Course | None = None) -> tuple[str, ...]:
+        return MADE_BY_US if obj else ()
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return _without_delete(super().get_actions(request))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Course | None = None) -> bool:
+        """A course that somebody joined or that has releases is switched off, not deleted."""
+        used = obj is not None and (obj.enrollments.exists() or obj.chapters.exclude(releases=None).exists())
+        return super().has_delete_permission(request, obj) and not used
 
     @admin.action(description="Renew the invite code (the old one stops at once)", permissions=["change"])
     def renew_invite_codes(self, request: HttpRequest, courses: QuerySet[Course]) -> None:
@@ -32,6 +62,26 @@ class CourseAdmin(admin.ModelAdmin[Course]):
             code = services.renew_invite_code(course=course)
             self.log_change(request, course, "Renewed the invite code.")
             self.message_user(request, f"The invite code of {course.course_code} is now {code}.", messages.SUCCESS)
+
+
+@admin.register(Chapter)
+class ChapterAdmin(admin.ModelAdmin[Chapter]):
+    """For the search in other forms; chapters are edited on the page of their course."""
+
+    search_fields = ("chapter_code", "title", "course__course_code")
+    list_select_related = ("course",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Chapter]:
+        return super().get_queryset(request).select_related("course")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Chapter | None = None) -> bool:
+        return False
 
 
 @admin.register(Enrollment)
@@ -53,9 +103,19 @@ class EnrollmentAdmin(admin.ModelAdmin[Enrollment]):
     def restore(self, request: HttpRequest, enrollments: QuerySet[Enrollment]) -> None:
         self._apply(request, enrollments, services.restore_enrollments, "Let in")
 
-    def has_delete_permission(self, request: HttpRequest, obj: Enrollment | None = None) -> bool:
-        """A deleted enrolment would let a removed learner join again."""
-        return False
+    # A deleted enrolment would let a removed learner join again. The permission stays, since deleting a user asks
+    # for it; the ways to delete an enrolment alone are closed.
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return _without_delete(super().get_actions(request))
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        raise PermissionDenied
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "show_delete": False})
 
     def _apply(self, request: HttpRequest, enrollments: QuerySet[Enrollment], service: Any, verb: str) -> None:
         chosen = list(enrollments)

@@ -49,13 +49,23 @@ class Course(models.Model):
     instructor = models.CharField(max_length=200, blank=True)
     semester = models.CharField(max_length=64, blank=True)
     progression = models.CharField(max_length=16, choices=Progression.choices, default=Progression.OPEN)
-    is_active = models.BooleanField(default=True)
+    is_active = models.BooleanField(
+        default=True, help_text="Switch it off instead of deleting the course: learners don't see it any more."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(Upper("course_code"), name="courses_course_code_unique_without_case"),
-            models.UniqueConstraint(Upper("invite_code"), name="courses_invite_code_unique_without_case"),
+            models.UniqueConstraint(
+                Upper("course_code"),
+                name="courses_course_code_unique_without_case",
+                violation_error_message="There is a course with this code already.",
+            ),
+            models.UniqueConstraint(
+                Upper("invite_code"),
+                name="courses_invite_code_unique_without_case",
+                violation_error_message="There is a course with this invite code already.",
+            ),
             models.CheckConstraint(
                 condition=models.Q(progression__in=["open", "sequential"]), name="courses_progression"
             ),
@@ -77,11 +87,16 @@ class Chapter(models.Model):
     class Meta:
         ordering = ["order", "chapter_code"]
         constraints = [
-            models.UniqueConstraint("course", Lower("chapter_code"), name="courses_chapter_code_unique_in_course"),
+            models.UniqueConstraint(
+                "course",
+                Lower("chapter_code"),
+                name="courses_chapter_code_unique_in_course",
+                violation_error_message="The course has a chapter with this code already.",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.chapter_code} {self.title}"
+        return f"{self.course.course_code} {self.chapter_code}: {self.title}"
 
 
 class Enrollment(models.Model):

@@ -5,7 +5,7 @@ import uuid
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import User, default_display_name
 from config import limits, ratelimit
 from config.errors import ApiError, ErrorCode
 from courses.models import Course, Enrollment, make_invite_code
@@ -67,7 +67,7 @@ def save_test_user(
     """Create or update a user and enrol it, bringing back a removed enrolment; return it and whether it is new."""
     with transaction.atomic():
         user, created = User.objects.get_or_create(
-            email=email, defaults={"display_name": display_name or email.partition("@")[0][:120]}
+            email=email, defaults={"display_name": display_name or default_display_name(email)}
         )
         user.set_password(password)
         user.is_active = True

@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
                 ('revoked_at', models.DateTimeField(blank=True, null=True)),
                 ('desktop_version', models.CharField(blank=True, help_text='The last real one that was reported.', max_length=64)),
                 ('sidecar_version', models.CharField(blank=True, help_text='The last real one that was reported.', max_length=64)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='device_sessions', to=settings.AUTH_USER_MODEL)),
+                ('user', models.ForeignKey(help_text='Empty: the account was deleted. The session stays, so that its device is told so.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='device_sessions', to=settings.AUTH_USER_MODEL)),
             ],
         ),
         migrations.AddConstraint(

@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
@@ -35,6 +36,12 @@ def test_guessing_is_limited_and_said_so(client: Client, staff: Actor) -> None:
     assert int(refused["Retry-After"]) >= 1
     assert "Too many requests" in refused.content.decode()
     assert client.get(LOGIN).status_code == 200
+
+
+def test_another_spelling_of_an_email_is_no_other_allowance(client: Client, staff: Actor) -> None:
+    statuses = [log_in(client, password="wrong") for _ in range(10)]
+    assert statuses == [200] * 10
+    assert log_in(client, "ｓtaff@example.com") == 429
 
 
 def test_the_address_is_limited_too(client: Client, staff: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +82,12 @@ def test_a_new_password_ends_the_learners_sessions(admin_page: Client, learner: 
     assert error_code(learner.get("/v1/me")) == "INVALID_TOKEN"
 
 
+def test_a_password_that_is_taken_away_ends_the_learners_sessions(admin_page: Client, learner: Actor) -> None:
+    url = reverse("admin:auth_user_password_change", args=[learner.user.pk])
+    assert admin_page.post(url, {"usable_password": "false", "unset-password": "1"}).status_code == 302
+    assert error_code(learner.get("/v1/me")) == "INVALID_TOKEN"
+
+
 def test_deactivation_ends_the_learners_sessions(admin_page: Client, learner: Actor) -> None:
     url = reverse("admin:accounts_user_change", args=[learner.user.pk])
     form = {"email": learner.user.email, "display_name": "learner"}  # the box `is_active` is not ticked
@@ -94,6 +107,28 @@ def test_sessions_are_revoked_and_the_act_is_recorded(admin_page: Client, learne
     assert error_code(learner.get("/v1/me")) == "INVALID_TOKEN"
     assert LogEntry.objects.get().object_id == str(learner.session.pk)
     assert DeviceSession.objects.get(pk=learner.session.pk).refresh_digest not in page
+
+
+def test_who_may_change_users_cannot_make_superusers(client: Client, learner: Actor, staff: Actor) -> None:
+    learner.user.is_staff = True
+    learner.user.save(update_fields=["is_staff"])
+    learner.user.user_permissions.add(Permission.objects.get(codename="change_user"))
+    client.force_login(learner.user)
+    mine = reverse("admin:accounts_user_change", args=[learner.user.pk])
+    form = {"email": learner.user.email, "display_name": "New name", "is_active": "on", "is_superuser": "on"}
+    assert client.post(mine, form).status_code == 302
+    learner.user.refresh_from_db()
+    assert learner.user.display_name == "New name"
+    assert not learner.user.is_superuser
+    password = {"password1": "fine password 1", "password2": "fine password 1", "usable_password": "true"}
+    theirs = reverse("admin:auth_user_password_change", args=[staff.user.pk])
+    assert client.post(theirs, password).status_code == 403
+
+
+def test_a_user_without_a_display_name_gets_one(admin_page: Client) -> None:
+    form = {"email": "ada@example.com", "password1": "fine password 1", "password2": "fine password 1"}
+    assert admin_page.post(reverse("admin:accounts_user_add"), form).status_code == 302
+    assert User.objects.get(email="ada@example.com").display_name == "ada"
 
 
 @pytest.mark.parametrize("model", ["user", "devicesession"])

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from django.db import connection
 from pytest_django.fixtures import DjangoAssertNumQueries, Settings
-from rest_framework.test import APIClient
+from rest_framework.request import Request
+from rest_framework.test import APIClient, APIRequestFactory
 
+from accounts import services
+from accounts.authentication import SessionTokenAuthentication
 from accounts.models import DeviceSession
 from tests.cast import Actor, error_code, make_actor, open_session
 
@@ -116,6 +119,32 @@ def test_parallel_first_calls_of_two_sessions_agree_on_one_owner(attempt: int) -
     assert set(statuses[4:]) <= {200, 401}
     assert DeviceSession.objects.filter(device_id="persisted", superseded_at=None, revoked_at=None).count() == 1
     assert [refresh(session.refresh_token, "persisted").status_code for session in sessions].count(200) == 1
+
+
+def test_an_id_beyond_ascii_is_the_same_in_header_and_body(fresh: Actor) -> None:
+    """WSGI hands a header's UTF-8 bytes on as Latin-1."""
+    fresh.get("/v1/me", **{"X-Device-Id": "gerät-1".encode().decode("latin-1")})
+    assert device_of(fresh) == "gerät-1"
+    assert refresh(fresh.refresh_token, "gerät-1").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_loses_the_race_goes_on_with_the_winners_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rollouts go by the session's device: a request must not be answered for the random id of the login."""
+    fresh = open_session(make_actor("racer").user, device_id="random", confirmed=False)
+    real = services.confirm_device
+
+    def confirm_second(*, session: DeviceSession, device_id: str) -> bool:
+        other = DeviceSession.objects.get(pk=session.pk)
+        real(session=other, device_id="of the winner")
+        return real(session=session, device_id=device_id)
+
+    monkeypatch.setattr(services, "confirm_device", confirm_second)
+    request = Request(APIRequestFactory().get("/", headers={"Authorization": f"Bearer {fresh.access_token}"}))
+    request._request.META["HTTP_X_DEVICE_ID"] = "of the loser"
+    authenticated = SessionTokenAuthentication().authenticate(request)
+    assert authenticated is not None
+    assert authenticated[1].device_id == "of the winner"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.contrib.auth.hashers import make_password
 from django.db import connection
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from accounts import slots
+from accounts.hashers import Argon2idHasher
 from accounts.models import DeviceSession, User
 from config import limits
 from tests.cast import PASSWORD, Actor, error_code, make_actor
@@ -104,9 +104,33 @@ def test_malformed_fields(api: APIClient, learner: Actor, changes: dict[str, Any
     assert error_code(response) == "VALIDATION_ERROR"
 
 
+def make_hash_of_another_cost(user: User) -> None:
+    hasher = Argon2idHasher()
+    hasher.time_cost = 1
+    User.objects.filter(pk=user.pk).update(password=hasher.encode(PASSWORD, hasher.salt()))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_logins_that_renew_one_hash_both_succeed() -> None:
+    """The renewal by the first must not look like a new password to the second."""
+    racer = make_actor("racer")
+    for _ in range(3):
+        make_hash_of_another_cost(racer.user)
+        start = threading.Barrier(2)
+
+        def one(number: int) -> int:
+            start.wait()  # noqa: B023  the loop waits for its threads
+            try:
+                return int(login(APIClient(), "racer@example.com", device_id=f"d{number}").status_code)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(one, range(2))) == [200, 200]
+
+
 def test_a_hash_of_another_cost_is_renewed(api: APIClient, learner: Actor) -> None:
-    learner.user.password = make_password(PASSWORD, hasher="pbkdf2_sha256")
-    learner.user.save(update_fields=["password"])
+    make_hash_of_another_cost(learner.user)
     assert login(api).status_code == 200
     learner.user.refresh_from_db()
     assert learner.user.password.startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")

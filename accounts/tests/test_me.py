@@ -59,6 +59,7 @@ def test_the_token_holds_what_clients_read(learner: Actor) -> None:
     assert decoded["sid"] == str(learner.session.pk)
     assert decoded["type"] == "access"
     assert decoded["exp"] - decoded["iat"] == 3600
+    assert set(decoded) == {"sub", "sid", "type", "exp", "iat"}
 
 
 def test_any_case_of_the_scheme(api: APIClient, learner: Actor) -> None:
@@ -145,6 +146,12 @@ def test_a_deleted_user(learner: Actor) -> None:
 
 def test_a_changed_password_ends_all_sessions_at_once(learner: Actor) -> None:
     learner.user.set_password("another password")
+    learner.user.save()
+    assert error_code(learner.get(URL)) == "INVALID_TOKEN"
+
+
+def test_a_password_that_is_taken_away_ends_all_sessions_at_once(learner: Actor) -> None:
+    learner.user.set_unusable_password()
     learner.user.save()
     assert error_code(learner.get(URL)) == "INVALID_TOKEN"
 

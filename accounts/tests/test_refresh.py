@@ -84,6 +84,13 @@ def test_an_inactive_user(api: APIClient, learner: Actor) -> None:
     assert error_code(response) == "INVALID_USER"
 
 
+def test_a_deleted_user(api: APIClient, learner: Actor) -> None:
+    learner.user.delete()
+    response = refresh(api, learner.refresh_token, "learner-device")
+    assert response.status_code == 401
+    assert error_code(response) == "INVALID_USER"
+
+
 def test_wrong_method(api: APIClient) -> None:
     assert error_code(api.get(URL)) == "METHOD_NOT_ALLOWED"
 
@@ -107,5 +114,5 @@ def test_a_provisional_session_takes_the_device_of_its_first_refresh(api: APICli
 def test_an_expired_provisional_session_takes_no_device(api: APIClient, learner: Actor) -> None:
     fresh = open_session(learner.user, device_id="random-of-the-login", confirmed=False)
     DeviceSession.objects.filter(pk=fresh.session.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert error_code(refresh(api, fresh.refresh_token, "learner-device")) == "DEVICE_MISMATCH"
+    assert error_code(refresh(api, fresh.refresh_token, "learner-device")) == "REFRESH_TOKEN_EXPIRED"
     assert refresh(api, learner.refresh_token, "learner-device").status_code == 200, "nothing was superseded"

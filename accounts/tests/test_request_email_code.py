@@ -62,7 +62,7 @@ def test_the_fixed_development_code_is_issued(api: APIClient, mailbox: Mailbox, 
     assert "24682468" in mailbox.text()
 
 
-@pytest.mark.parametrize("purpose", ["login", "reset", "REGISTER"])
+@pytest.mark.parametrize("purpose", ["login", "reset", "REGISTER", "", "x" * 100])
 def test_another_purpose_is_unsupported(api: APIClient, purpose: str) -> None:
     response = ask(api, purpose=purpose)
     assert response.status_code == 400
@@ -85,6 +85,9 @@ def test_wrong_method(api: APIClient) -> None:
         {"email": "a@" + "b" * 260 + ".com", "purpose": "register"},
         {"email": "new@example.com\r\nBcc: x@example.com", "purpose": "register"},
         {"email": None, "purpose": "register"},
+        {"email": "b@" + "ü" * 60 + ".com", "purpose": "register"},
+        {"email": "a@\u00ad.com", "purpose": "register"},
+        {"email": "ſome@example.com", "purpose": "register"},
         {"email": ["new@example.com"], "purpose": "register"},
         ["new@example.com"],
         "new@example.com",
@@ -204,6 +207,20 @@ def test_cooldown(api: APIClient, settings: Settings) -> None:
     assert error_code(response) == "TOO_MANY_REQUESTS"
     assert 1 <= int(response["Retry-After"]) <= 30
     assert ask(api, "another@example.com").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "spelling", ["new@ｅxample.com", "new@exａmple.com", "new@e\u00adxample.com", "new@example．com", "new@EXAMPLE.com"]
+)
+def test_another_spelling_of_a_domain_is_no_other_allowance(api: APIClient, spelling: str) -> None:
+    assert ask(api).status_code == 200
+    assert ask(api, spelling).status_code in (422, 429)
+    assert EmailVerificationCode.objects.count() == 1
+
+
+def test_an_international_domain_is_kept_in_ascii(api: APIClient, mailbox: Mailbox) -> None:
+    assert ask(api, "ada@bücher.example").status_code == 200
+    assert EmailVerificationCode.objects.get().email == "ada@xn--bcher-kva.example"
 
 
 def test_window_per_email(api: APIClient, settings: Settings) -> None:

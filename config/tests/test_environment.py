@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config.secret import development_secret
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 SECRET = "kX9mQ2vR7tB4nW8zL5cJ1hF6yD3sG0pA"
@@ -179,12 +182,31 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert result.stdout == "from environment from-file\n", result.stderr
 
 
+@pytest.mark.parametrize("content", [b"SMTP_PASSWORD hunter2\n", b"A-B=hunter2\n", b"SMTP_HOST=\xff\xfehunter2\n"])
+def test_a_line_of_the_file_that_is_no_setting_is_refused_and_not_repeated(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "dotenv").write_bytes(b"# fine\n\nexport APP_NAME=x\n" + content)
+    script = "from pathlib import Path; from config.env import Environment; Environment.load(Path('dotenv'))"
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(BASE_DIR)}
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert "ImproperlyConfigured" in result.stderr
+    assert "dotenv" in result.stderr
+    assert "hunter2" not in result.stderr + result.stdout
+
+
+def test_a_secret_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ImproperlyConfigured, match="taken"):
+        development_secret(tmp_path / "taken")
+
+
 def test_production_with_seed_data_and_short_tokens_is_warned_of() -> None:
     clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     result = subprocess.run(
         [sys.executable, "manage.py", "check"],
         cwd=BASE_DIR,
-        env={**clean, **PRODUCTION, "SEED_DATA": "true", "ACCESS_TOKEN_EXPIRE_SECONDS": "300"},
+        env={**clean, **PRODUCTION, "SEED_DATA": "true", "ACCESS_TOKEN_EXPIRE_SECONDS": "300", "SMTP_HOST": ""},
         capture_output=True,
         text=True,
         check=False,
@@ -192,6 +214,7 @@ def test_production_with_seed_data_and_short_tokens_is_warned_of() -> None:
     assert result.returncode == 0, result.stderr
     assert "config.W001" in result.stderr
     assert "config.W002" in result.stderr
+    assert "config.W003" in result.stderr
 
 
 def test_workers_that_start_at_once_agree_on_one_secret(tmp_path: Path) -> None:

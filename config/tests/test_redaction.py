@@ -13,6 +13,9 @@ from config.redaction import REDACTED, redact, redact_text
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\nabc+/=\n-----END RSA PRIVATE KEY-----"
 
+WORD = "a1b2c3d4-e5f6.g7h8"
+"""No shape is known of it."""
+
 SHAPED = {
     "OpenAI": "sk-abcDEF1234567890abcd",
     "OpenAI project": "sk-proj-abc_DEF-1234567890",
@@ -22,6 +25,11 @@ SHAPED = {
     "Groq": "gsk_abcdefghijKLMNOP1234",
     "xAI": "xai-abcdefghijKLMNOP1234",
     "GitHub": "ghp_abcdefghijKLMNOP1234",
+    "NVIDIA": "nvapi-abc_DEF-1234567890abcd",
+    "OpenAI session": "sess-abcDEF1234567890abcd",
+    "Alibaba Cloud": "LTAI5tAbCdEfGhIjKlMnOp",
+    "Alibaba Cloud, short": "LTAIabcdEFGH1234",
+    "Zhipu": "0123456789abcdef0123456789abcdef.AbCdEfGh12345678",
     "JWT": JWT,
     "JWT with an empty payload": "eyJhbGciOiJub25lIn0.e30.",
     "PEM": PEM,
@@ -74,10 +82,18 @@ def test_private_key_that_was_cut_off() -> None:
         ('{\\"password\\": \\"abc123\\"}', f'{{\\"password\\": \\"{REDACTED}\\"}}'),
         ("Authorization: Basic dXNlcjpwYXNz", f"Authorization: {REDACTED}"),
         ("client_secret : abc123", f"client_secret : {REDACTED}"),
+        (f"OPENAI_KEY={WORD}", f"OPENAI_KEY={REDACTED}"),
+        (f"OPENAI_KEYS={WORD}==, x", f"OPENAI_KEYS={REDACTED}, x"),
+        (f"LLM_KEY_2: '{WORD}'", f"LLM_KEY_2: '{REDACTED}'"),
+        (f"https://x.example/?key={WORD}&page=2", f"https://x.example/?key={REDACTED}&page=2"),
+        (f"https://x.example/?key={WORD}%2Bab:c&page=2", f"https://x.example/?key={REDACTED}&page=2"),
+        (f'{{\\"llmKey\\": \\"{WORD}\\"}}', f'{{\\"llmKey\\": \\"{REDACTED}\\"}}'),
+        (f"cache_key={SHAPED['OpenAI']}", f"cache_key={REDACTED}"),
     ],
 )
 def test_named_within_a_text(text: str, redacted: str) -> None:
     assert redact_text(text) == redacted
+    assert redact_text(redacted) == redacted
 
 
 @pytest.mark.parametrize(
@@ -94,6 +110,20 @@ def test_named_within_a_text(text: str, redacted: str) -> None:
         "The bearer",
         "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----",
         "max_tokens=4096",
+        "OPENAI_KEY=changeme",
+        "key=" + "a" * 40,
+        "key=" + "1" * 40,
+        "key: press-the-blue-button",
+        f"keyboard={WORD}",
+        f"the key is {WORD}",
+        f"CACHE_KEY={WORD}",
+        f"primary key: {WORD}",
+        f"sortKey={WORD}",
+        "sess-550e8400-e29b-41d4-a716-446655440000",
+        "nvapi-docs",
+        "the SALTAI5tAbCdEfGhIjKl",
+        "0123456789abcdef0123456789abcdef.json",
+        "0123456789abcdef.AbCdEfGh12345678",
     ],
 )
 def test_harmless_text_stays(text: str) -> None:
@@ -142,6 +172,60 @@ def test_names(name: str) -> None:
 )
 def test_harmless_names(name: str) -> None:
     assert redact({name: "value", "n": 1}) == {name: "value", "n": 1}
+
+
+@pytest.mark.parametrize(
+    "name", ["key", "KEY", "keys", "llm_key", "openaiKey", "OPENAI_KEY", "key2", "openai-key-1", "llmkey"]
+)
+def test_names_that_end_in_key(name: str) -> None:
+    """What stands under them is hidden if it is a long word of letters and digits."""
+    assert redact({name: WORD}) == {name: REDACTED}
+    assert redact({name: f" {WORD}\n"}) == {name: REDACTED}
+    assert redact({name: [{"inner": WORD}, 1]}) == {name: [{"inner": REDACTED}, 1]}
+    for harmless in ("", "abc123", "a" * 40, "1" * 40, f"see {WORD}", "müller-1234567890", 1234567890123456, None):
+        assert redact({name: harmless}) == {name: harmless}
+    assert redact({name: f"see {SHAPED['OpenAI']}"}) == {name: f"see {REDACTED}"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("primary_key", "foreignKey", "sort-key", "cache_key", "partition_key", "storage_key", "translationKey"),
+        *("hotkey", "monkey", "cache keys", "keyboard", "keyId"),
+    ],
+)
+def test_names_that_end_in_key_and_are_innocent(name: str) -> None:
+    assert redact({name: WORD}) == {name: WORD}
+
+
+@pytest.mark.parametrize("name", ["ａｐｉ＿ｋｅｙ", "Ｐassword", "tokén", "to\u200bken"])
+def test_names_in_other_letters(name: str) -> None:
+    assert redact({name: "hunter2"}) == {name: REDACTED}
+
+
+@pytest.mark.parametrize("naming", ["name", "key", "header", "field", "Name"])
+@pytest.mark.parametrize("value_first", [True, False])
+def test_name_beside_its_value(naming: str, value_first: bool) -> None:
+    def pair(stated: Any, value: Any, **more: Any) -> dict[str, Any]:
+        return {"value": value, naming: stated, **more} if value_first else {**more, naming: stated, "value": value}
+
+    assert redact(pair("api_key", "hunter2", note="a")) == pair("api_key", REDACTED, note="a")
+    assert redact([pair("Authorization", ["Basic abc", 5])]) == [pair("Authorization", [REDACTED, REDACTED])]
+    assert redact(pair("OPENAI_KEY", WORD)) == pair("OPENAI_KEY", REDACTED)
+    for stated, value in [("max_tokens", 4096), ("colour", "red"), ("OPENAI_KEY", "red"), (5, "red"), (["token"], "a")]:
+        assert redact(pair(stated, value)) == pair(stated, value)
+    assert redact(pair("What is a token, then?", "A word")) == pair("What is a token, then?", "A word")
+    assert redact({"password": pair("colour", "red")}) == {"password": pair(REDACTED, REDACTED)}
+
+
+def test_pairs() -> None:
+    headers = [["Authorization", "Basic abc"], ["Host", "x.example"], ["X-Api-Key", {"a": "b"}]]
+    redacted = [["Authorization", REDACTED], ["Host", "x.example"], ["X-Api-Key", {"a": REDACTED}]]
+    assert redact({"headers": headers}) == {"headers": redacted}
+    assert redact(["OPENAI_KEY", WORD]) == ["OPENAI_KEY", REDACTED]
+    for harmless in (["token"], ["a", "token", "b"], ["max_tokens", 5], ["What is a token, then?", "A word"], [5, "a"]):
+        assert redact(harmless) == harmless
+    assert redact(["password " * 20, "a"]) == ["password " * 20, "a"]
 
 
 def test_numbers() -> None:
@@ -207,11 +291,30 @@ def test_depth_is_no_matter() -> None:
         "-",
         "hf_a",
         "%20eyJ",
+        "key=",
+        "key=a",
+        "key=a1",
+        "primary_key=1",
+        'key1: "',
+        "key=" + "a" * 999_980,
+        "0123456789abcdef",
+        "0123456789abcdef" * 2 + ".",
+        "." * 5,
+        "sess-nvapi-LTAI",
     ],
+    ids=lambda unit: unit[:40],
 )
 def test_hostile_texts_take_linear_time(unit: str) -> None:
     text = (unit * (1_000_000 // len(unit))) + " key"
     start = time.perf_counter()
     redact_text(text)
     # About 0.2 s; quadratic would be minutes.
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("unit", ["key", "ｋ", "e\u0301\u0323", "\ufdfa"])
+def test_hostile_names_take_linear_time(unit: str) -> None:
+    name = unit * (500_000 // len(unit))
+    start = time.perf_counter()
+    redact([{name: name, "name": name, "value": name}, [name, name], {"key": name}])
     assert time.perf_counter() - start < 5

@@ -30,11 +30,11 @@ class Migration(migrations.Migration):
                 ('instructor', models.CharField(blank=True, max_length=200)),
                 ('semester', models.CharField(blank=True, max_length=64)),
                 ('progression', models.CharField(choices=[('open', 'Open: no chapter is locked'), ('sequential', 'Sequential: a chapter opens when the one before it is completed')], default='open', max_length=16)),
-                ('is_active', models.BooleanField(default=True)),
+                ('is_active', models.BooleanField(default=True, help_text="Switch it off instead of deleting the course: learners don't see it any more.")),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Upper('course_code'), name='courses_course_code_unique_without_case'), models.UniqueConstraint(django.db.models.functions.text.Upper('invite_code'), name='courses_invite_code_unique_without_case'), models.CheckConstraint(condition=models.Q(('progression__in', ['open', 'sequential'])), name='courses_progression')],
+                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Upper('course_code'), name='courses_course_code_unique_without_case', violation_error_message='There is a course with this code already.'), models.UniqueConstraint(django.db.models.functions.text.Upper('invite_code'), name='courses_invite_code_unique_without_case', violation_error_message='There is a course with this invite code already.'), models.CheckConstraint(condition=models.Q(('progression__in', ['open', 'sequential'])), name='courses_progression')],
             },
         ),
         migrations.CreateModel(
@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['order', 'chapter_code'],
-                'constraints': [models.UniqueConstraint(models.F('course'), django.db.models.functions.text.Lower('chapter_code'), name='courses_chapter_code_unique_in_course')],
+                'constraints': [models.UniqueConstraint(models.F('course'), django.db.models.functions.text.Lower('chapter_code'), name='courses_chapter_code_unique_in_course', violation_error_message='The course has a chapter with this code already.')],
             },
         ),
         migrations.CreateModel(

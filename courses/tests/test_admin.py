@@ -36,6 +36,30 @@ def test_an_invite_code_is_renewed(admin_page: Client, outsider: Actor, course: 
     assert outsider.post("/v1/courses/join", {"invite_code": course.invite_code}).status_code == 200
 
 
+def test_an_enrollment_is_removed_but_not_deleted(admin_page: Client, learner: Actor) -> None:
+    enrollment = Enrollment.objects.get(user=learner.user)
+    url = reverse("admin:courses_enrollment_delete", args=[enrollment.pk])
+    assert admin_page.post(url, {"post": "yes"}).status_code == 403
+    assert "delete_selected" not in admin_page.get(reverse("admin:courses_enrollment_changelist")).content.decode()
+
+
+def test_a_learner_with_enrollments_can_be_deleted(admin_page: Client, learner: Actor) -> None:
+    url = reverse("admin:accounts_user_delete", args=[learner.user.pk])
+    assert admin_page.post(url, {"post": "yes"}).status_code == 302
+    assert not Enrollment.objects.exists()
+    assert error_code(learner.get("/v1/me")) == "INVALID_USER"
+
+
+def test_a_course_that_somebody_joined_is_not_deleted(admin_page: Client, learner: Actor, course: Course) -> None:
+    url = reverse("admin:courses_course_delete", args=[course.pk])
+    assert admin_page.post(url, {"post": "yes"}).status_code == 403
+
+
+def test_the_add_form_shows_no_invite_code_that_would_not_be_the_one(admin_page: Client) -> None:
+    page = admin_page.get(reverse("admin:courses_course_add")).content.decode()
+    assert "invite" not in page.lower()
+
+
 def course_form(**changes: str) -> dict[str, str]:
     return {
         "course_code": "NEW200",

@@ -14,6 +14,9 @@ from tests.cast import Actor, error_code
 pytestmark = pytest.mark.django_db
 
 
+LONG_EMAIL = f"{'a' * 60}@{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 60}.com"
+
+
 def create(*arguments: str) -> str:
     out = StringIO()
     call_command("createtestuser", *arguments, stdout=out)
@@ -44,6 +47,7 @@ def test_again_updates(course: Course, learner: Actor) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (["--email", LONG_EMAIL, "--password", "long enough"], "is not an email address"),
         (["--email", "none", "--password", "long enough"], "is not an email address"),
         (["--email", "t@example.com", "--password", "short"], "8 to 128 characters"),
         (["--email", "t@example.com", "--password", "long enough", "--course-code", "NOPE"], "no course NOPE"),

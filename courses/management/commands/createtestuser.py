@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.core.validators import EmailValidator
+from django.core.validators import EmailValidator, MaxLengthValidator
 
 from accounts.models import normalize_email
 from courses.models import Course
@@ -22,6 +22,7 @@ class Command(BaseCommand):
         email = normalize_email(options["email"])
         try:
             EmailValidator()(email)
+            MaxLengthValidator(254)(email)
         except ValidationError as error:
             raise CommandError(f"{email!r} is not an email address.") from error
         if not 8 <= len(options["password"]) <= 128:
