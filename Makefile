@@ -15,12 +15,14 @@ DEV := $(VENV)/.installed-dev-$(shell cksum < requirements/dev.txt | tr -d ' ')
 
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint lock
+.PHONY: help venv dev run test lint lock
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
 venv: $(RUNTIME) ## Install what the server needs into .venv.
+
+dev: $(DEV) ## Install what the tests and checks need as well.
 
 run: $(RUNTIME) ## Serve the API, with a PostgreSQL of its own unless DATABASE_URL is set.
 	@$(BIN)/python manage.py serve

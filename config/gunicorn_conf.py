@@ -1,7 +1,10 @@
 """How gunicorn serves: read by `manage.py serve` and, in the container image, by `gunicorn -c`."""
 
+import logging
 import os
 import signal
+import socket
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,7 +57,33 @@ def pre_fork(server: Any, worker: Any) -> None:
     connections.close_all()
 
 
+def pre_request(worker: Any, req: Any) -> None:
+    """Free the thread of a client that stalls in its body or in taking the answer: phones lose their network."""
+    req.unreader.sock.settimeout(settings.CLIENT_STALL_SECONDS)
+
+
 def post_worker_init(worker: Any) -> None:
+    _end_at_once_when_told(worker)
+    _free_threads_of_stalled_heads(worker)
+
+
+def _free_threads_of_stalled_heads(worker: Any) -> None:
+    """Time out the reading of a request's head, before which gunicorn has no hook.
+
+    Accepted sockets inherit the time-out of the listener. Both kinds of it are ordinary on bad networks: gunicorn
+    would log each as an error, with a traceback.
+    """
+    timeout = struct.pack("ll", settings.CLIENT_STALL_SECONDS, 0)
+    for listener in worker.sockets:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+    worker.log.error_log.addFilter(_is_no_stall)
+
+
+def _is_no_stall(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], TimeoutError | BlockingIOError))
+
+
+def _end_at_once_when_told(worker: Any) -> None:
     """End a worker at once when it is told to quit, and let only the parent answer Ctrl-C, which reaches all.
 
     gunicorn's own handler takes a lock of the thread pool, and waits for ever when the signal arrives while that lock

@@ -62,7 +62,7 @@ BUNDLE_MANIFEST_MAX_BYTES: Final = 4 * MIB
 """Of `bundle.manifest.json`; a bundle of 20,000 files has about 3 MiB."""
 
 BUNDLE_UNPACKED_MAX_BYTES: Final = 8 * 1024 * MIB
-"""All files of an archive together; a larger one is refused before it is read."""
+"""All files of an archive together, and what follows them; reading a larger one ends there."""
 
 # --- Storage --------------------------------------------------------------------------------------------------
 ARTIFACT_URL_MIN_SECONDS: Final = 900

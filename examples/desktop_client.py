@@ -212,7 +212,7 @@ class Api:
         try:
             return self.http.request(method, path, json=body, headers=headers)
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
+            reason = str(error).rstrip(".") or type(error).__name__
             message = f"The server at {self.state.base_url} can't be reached: {reason}."
             raise UnreachableError(message) from error
 

@@ -2,16 +2,36 @@
 
 import hashlib
 import logging
+import queue
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, Final, cast
+
+from django.conf import settings
 
 from config import limits
 from config.errors import ApiError, ErrorCode
 from storage.artifacts import artifact_storage
 from storage.local import LocalArtifactStorage
+from storage.ranges import ByteRange, FilePart
 from storage.signatures import check_signature
 
 logger = logging.getLogger(__name__)
+
+
+def make_places(threads: int) -> queue.SimpleQueue[None]:
+    """Make the places for downloads in a process of so many threads: half of them, and one at least.
+
+    A download holds its thread for as long as its client takes. The other half is for the calls that must not fail.
+    A place may be given back by the garbage collector, in the middle of taking one: of what the standard library has,
+    only a SimpleQueue allows that.
+    """
+    places: queue.SimpleQueue[None] = queue.SimpleQueue()
+    for _ in range(max(1, threads // 2)):
+        places.put(None)
+    return places
+
+
+_places: Final = make_places(settings.WEB_THREADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +43,34 @@ class Download:
     etag: str
     max_age: int
 
-    def open(self) -> IO[bytes]:
-        """Open the file.
+    def open(self, part: ByteRange) -> FilePart:
+        """Open the file at a part of it, and hold one of this process's places until that is closed.
 
         Raises:
-            ApiError: STORAGE_UNAVAILABLE.
+            ApiError: SERVICE_UNAVAILABLE at once when all places are taken, STORAGE_UNAVAILABLE.
         """
+        places = _places
         try:
-            return cast(IO[bytes], _local_storage().open(self.key))
+            places.get_nowait()
+        except queue.Empty:
+            raise ApiError(ErrorCode.SERVICE_UNAVAILABLE, retry_after=limits.RETRY_AFTER_BUSY_SECONDS) from None
+        try:
+            return FilePart(self._open_at(part.first), part.length, on_end=lambda: places.put(None))
+        except BaseException:
+            places.put(None)
+            raise
+
+    def _open_at(self, offset: int) -> IO[bytes]:
+        try:
+            file = cast(IO[bytes], _local_storage().open(self.key))
         except FileNotFoundError as error:
             raise _missing(self.key) from error
+        try:
+            file.seek(offset)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 def find_download(*, key: str, expires: str, signature: str) -> Download:

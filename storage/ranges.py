@@ -1,6 +1,8 @@
 """Parts of a file: RFC 9110, section 14."""
 
 import re
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Final
 
@@ -58,11 +60,16 @@ def _number(digits: str) -> int:
 
 
 class FilePart:
-    """The next `length` bytes of an open file; with its descriptor, so that the app server can use sendfile."""
+    """The next `length` bytes of an open file; with its descriptor, so that the app server can use sendfile.
 
-    def __init__(self, file: IO[bytes], length: int) -> None:
+    The file is closed and `on_end` called, once, when the part is closed or when nobody holds it any more. The latter
+    can happen at any moment in any thread, so `on_end` must take no lock.
+    """
+
+    def __init__(self, file: IO[bytes], length: int, on_end: Callable[[], object]) -> None:
         self._file = file
         self._left = length
+        self._end = weakref.finalize(self, _end, file, on_end)
 
     def read(self, size: int) -> bytes:
         data = self._file.read(min(size, self._left))
@@ -73,4 +80,11 @@ class FilePart:
         return self._file.fileno()
 
     def close(self) -> None:
-        self._file.close()
+        self._end()
+
+
+def _end(file: IO[bytes], on_end: Callable[[], object]) -> None:
+    try:
+        file.close()
+    finally:
+        on_end()

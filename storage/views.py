@@ -20,7 +20,7 @@ from config.openapi import operation
 from config.urlbase import public_base_url
 from storage import downloads, serializers, services
 from storage.openapi import answers_bytes
-from storage.ranges import ByteRange, FilePart, UnsatisfiableRangeError, requested_range
+from storage.ranges import ByteRange, UnsatisfiableRangeError, requested_range
 
 
 class OssViewSet(ApiViewSet):
@@ -90,6 +90,7 @@ class ArtifactViewSet(ApiViewSet):
             _header("If-None-Match", "ETags that are there already."),
         ],
         operation_id="artifacts_download",
+        description="Of a worker's threads at most half send artifacts at a time; beyond, it is 503 with Retry-After.",
     )
     def retrieve(self, request: Request, key: str) -> HttpResponseBase:
         query = request.query_params
@@ -130,12 +131,9 @@ def _wanted_part(request: Request, download: downloads.Download) -> ByteRange | 
 
 
 def _send(download: downloads.Download, part: ByteRange | None) -> HttpResponseBase:
-    whole = ByteRange(0, download.size - 1)
-    sent = part or whole
-    file = download.open()
-    file.seek(sent.first)
+    sent = part or ByteRange(0, download.size - 1)
     response = DownloadResponse(
-        FilePart(file, sent.length),
+        download.open(sent),
         as_attachment=True,
         filename=download.key.rpartition("/")[2],
         content_type=_content_type(download.key),

@@ -129,6 +129,24 @@ def raw(server: str, request: bytes) -> bytes:
         return answer
 
 
+def test_clients_that_stall_free_their_threads(tmp_path: Path) -> None:
+    """More stalled connections than threads, in the head and in the body: the server answers all the same."""
+    head = b"POST /v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    log = tmp_path / "log"
+    with running_server(log, WEB_CONCURRENCY="2", WEB_THREADS="2", CLIENT_STALL_SECONDS="1") as server:
+        host, port = server.removeprefix("http://").split(":")
+        stalled = [socket.create_connection((host, int(port)), timeout=10) for _ in range(8)]
+        for number, connection in enumerate(stalled):
+            connection.sendall(head if number % 2 else head + b"Content-Length: 50\r\n\r\n{")
+        time.sleep(0.5)
+        assert httpx.get(f"{server}/healthz", timeout=20).status_code == 200
+        answers = [connection.recv(65536) for connection in stalled]
+        for connection in stalled:
+            connection.close()
+    assert all(b"SERVICE_UNAVAILABLE" in answer for answer in answers[::2]), "a broken body is no fault of the caller"
+    assert "Traceback" not in log.read_text()
+
+
 def chunked(*chunks: bytes) -> bytes:
     head = (
         b"POST /v1/auth/logout HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -73,6 +73,7 @@ class UploadForm(forms.ModelForm[BundleRelease]):
         help_texts = {
             "chapter": "For a chapter's bundle only.",
             "scope_id": "core for app agents, shared for shared experts, or an expert's id; empty for a chapter.",
+            "version": "A version that no release of this scope has had, such as 1.2.0.",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -84,7 +85,7 @@ class UploadForm(forms.ModelForm[BundleRelease]):
         chapter = cleaned.get("chapter")
         if cleaned.get("bundle_type") == BundleType.CHAPTER and chapter is not None:
             cleaned["scope_id"] = chapter_scope_id(chapter.course_id, chapter.chapter_code)
-        elif not cleaned.get("scope_id") and "scope_id" not in self.errors:
+        elif not cleaned.get("scope_id") and not self.errors:
             self.add_error("scope_id", "Give the scope, or the chapter of a chapter's bundle.")
         if not self.errors:
             self._read_archive(cleaned["archive"], cleaned)
@@ -108,16 +109,20 @@ class UploadForm(forms.ModelForm[BundleRelease]):
 
 @admin.register(BundleRelease)
 class BundleReleaseAdmin(admin.ModelAdmin[BundleRelease]):
-    list_display = ("bundle_type", "scope_id", "version", "state", "rollout", "size", "published_at")
+    list_display = ("bundle_type", "course", "scope_id", "version", "state", "rollout", "size", "published_at")
     list_display_links = ("scope_id", "version")
     list_filter = ("state", "bundle_type", "is_mandatory")
     search_fields = ("scope_id", "version", "chapter__title", "chapter__course__course_code")
     ordering = ("-created_at",)
-    raw_id_fields = ("chapter",)
+    autocomplete_fields = ("chapter",)
     actions = ("publish", "withdraw")
     show_full_result_count = False
 
     # --- What is shown, and what can be changed ---
+
+    @admin.display(description="Course")
+    def course(self, release: BundleRelease) -> str:
+        return release.chapter.course.course_code if release.chapter else ""
 
     @admin.display(description="Rollout", ordering="rollout_basis_points")
     def rollout(self, release: BundleRelease) -> str:
@@ -128,7 +133,7 @@ class BundleReleaseAdmin(admin.ModelAdmin[BundleRelease]):
         return filesizeformat(release.size_bytes)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BundleRelease]:
-        return super().get_queryset(request).defer("manifest")
+        return super().get_queryset(request).defer("manifest").select_related("chapter__course")
 
     def get_form(self, request: Any, obj: Any | None = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is None:

@@ -27,6 +27,7 @@ MANIFEST_NAME: Final = "bundle.manifest.json"
 FORMAT_VERSIONS: Final = ("bundle-v1", "bundle-v2")
 
 _BLOCK_BYTES: Final = 1024 * 1024
+_TOO_LARGE: Final = "The archive is too large when unpacked."
 _UNREADABLE: Final = (tarfile.TarError, OSError, EOFError, zlib.error)
 
 
@@ -85,8 +86,7 @@ def read_bundle(file: IO[bytes]) -> Bundle:
     try:
         with gzip.open(file) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             raw = _read_members(archive)
-            while unpacked.read(_BLOCK_BYTES):  # to the checksum at the very end
-                continue
+            _read_to_end(unpacked)
     except _UNREADABLE as error:
         raise BundleError("The archive is not a readable .tar.gz file.") from error
     if raw is None:
@@ -186,10 +186,17 @@ def _read_members(archive: tarfile.TarFile) -> bytes | None:
     raw: bytes | None = None
     for member in archive:
         if member.offset_data + member.size > limits.BUNDLE_UNPACKED_MAX_BYTES:
-            raise BundleError("The archive is too large when unpacked.")
+            raise BundleError(_TOO_LARGE)
         if member.name.removeprefix("./") == MANIFEST_NAME:
             raw = _read_manifest_member(archive, member)
     return raw
+
+
+def _read_to_end(unpacked: gzip.GzipFile) -> None:
+    """Read what follows the tar's end, to the checksum at the very end; it counts as well, however much it is."""
+    while unpacked.read(_BLOCK_BYTES):
+        if unpacked.tell() > limits.BUNDLE_UNPACKED_MAX_BYTES:
+            raise BundleError(_TOO_LARGE)
 
 
 def _read_manifest_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

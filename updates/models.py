@@ -84,12 +84,28 @@ class BundleRelease(models.Model):
     )
 
     is_mandatory = models.BooleanField(default=True)
-    min_desktop_version = models.CharField(max_length=64, blank=True, validators=[validate_semantic_version])
-    min_sidecar_version = models.CharField(max_length=64, blank=True, validators=[validate_semantic_version])
+    min_desktop_version = models.CharField(
+        max_length=64,
+        blank=True,
+        validators=[validate_semantic_version],
+        help_text="A semantic version such as 1.4.0; older apps keep the release before. Empty: any.",
+    )
+    min_sidecar_version = models.CharField(
+        max_length=64,
+        blank=True,
+        validators=[validate_semantic_version],
+        help_text="A semantic version such as 1.4.0; older sidecars keep the release before. Empty: any.",
+    )
     strict_versions = models.BooleanField(default=False, help_text="A device of unknown version doesn't get it.")
-    rollout_basis_points = models.PositiveIntegerField(default=10_000, validators=[MaxValueValidator(10_000)])
+    rollout_basis_points = models.PositiveIntegerField(
+        default=10_000,
+        validators=[MaxValueValidator(10_000)],
+        help_text="Hundredths of a percent of the devices: 10000 is everybody, 500 is 5 %.",
+    )
     cohort_key = models.UUIDField(null=True, blank=True, help_text="Made anew by each publication.")
-    publish_at = models.DateTimeField(null=True, blank=True, help_text="Offered from this time on.")
+    publish_at = models.DateTimeField(
+        null=True, blank=True, help_text="Offered from this time on (UTC); empty: as soon as it is published."
+    )
     published_at = models.DateTimeField(null=True, blank=True, help_text="The last publication; orders the releases.")
     first_published_at = models.DateTimeField(null=True, blank=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)

@@ -64,11 +64,14 @@ class Selected:
     mandatory: bool
 
 
-@lru_cache(maxsize=4_096)
 def parse_version(text: str) -> Version | None:
     """Read a semantic version (semver.org 2.0.0); None when it is none."""
-    if len(text) > VERSION_MAX_LENGTH or not text.isascii() or not text.isprintable():
-        return None
+    # Outside the cache: it must never hold what a client may make as long as it likes.
+    return _parse_version(text) if len(text) <= VERSION_MAX_LENGTH and text.isascii() and text.isprintable() else None
+
+
+@lru_cache(maxsize=4_096)
+def _parse_version(text: str) -> Version | None:
     try:
         return Version.parse(text)
     except ValueError:

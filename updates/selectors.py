@@ -125,7 +125,7 @@ def check_chapter(
     Raises:
         ApiError: COURSE_ACCESS_DENIED, COURSE_NOT_FOUND, CHAPTER_NOT_FOUND.
     """
-    chapter = get_enrolled_chapter(user_id=session.user_id, course_id=course_id, chapter_ref=chapter_ref)
+    chapter = get_enrolled_chapter(user_id=session.owner_id, course_id=course_id, chapter_ref=chapter_ref)
     check = _Check(session, base_url)
     scope_id = chapter_scope_id(chapter.course_id, chapter.chapter_code)
     current = check.current(BundleType.CHAPTER, scope_id)

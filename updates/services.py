@@ -242,7 +242,7 @@ def _refuse_other_bytes(existing: BundleRelease, draft: BundleRelease) -> None:
     if any(getattr(existing, name) != getattr(draft, name) for name in names):
         raise ApiError(
             ErrorCode.BUNDLE_RELEASE_CONFLICT,
-            f"{existing} exists already with other bytes, which never change. Use another version.",
+            f"The release {existing} exists already with other bytes, which never change. Use another version.",
         )
 
 
@@ -330,7 +330,8 @@ def _publication_times(count: int) -> list[datetime]:
 
 def _conflict(release: BundleRelease, verb: str, expected: str) -> ApiError:
     return ApiError(
-        ErrorCode.BUNDLE_RELEASE_CONFLICT, f"{release} can't be {verb}: only {expected} can. Look at it again."
+        ErrorCode.BUNDLE_RELEASE_CONFLICT,
+        f"The release {release} can't be {verb}: only {expected} can. Look at it again.",
     )
 
 

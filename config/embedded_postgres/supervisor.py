@@ -16,6 +16,7 @@ import fcntl
 import locale
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -302,8 +303,12 @@ class Cluster:
 
     def _why_not_started(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
-        reasons = [line for line in lines if "FATAL:" in line or "PANIC:" in line or "could not" in line]
-        reason = reasons[-1].strip() if reasons else "it gave no reason"
+        reasons = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+        reasons = reasons or [line for line in lines if "could not" in line]
+        # Without the time and process number that each line of the log begins with.
+        reason = (
+            re.sub(r"^.*?(?:FATAL|PANIC|LOG|postgres):\s*", "", reasons[-1]).strip() if reasons else "no reason given"
+        )
         return (
             f"The database in {self.data} does not start: {reason.rstrip('.')}. {self.advice}; "
             f"everything that PostgreSQL said is in {self.log}."

@@ -1,5 +1,6 @@
 """GET /artifacts/{key}: what a signed URL of ours gives."""
 
+import gc
 import io
 import os
 import time
@@ -11,11 +12,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.core.signals import request_finished
 from django.test import Client
 
+from config import limits
 from config.errors import ErrorCode
-from storage import signatures
+from storage import downloads, signatures
 from storage.artifacts import artifact_url, store_artifact
+from storage.ranges import ByteRange
 from tests.cast import error_code
 
 KEY = "bundles/experts/critic/1.0.0/bundle.tar.gz"
@@ -37,6 +41,13 @@ def get(url: str, **headers: str) -> Any:
     response: Any = Client().get(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
     response.body = b"".join(response.streaming_content) if response.streaming else response.content
     return response
+
+
+def close(response: Any) -> None:
+    """Close as the app server does after the last byte, or when the client is gone; the test's connection stays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(request_finished, "send", lambda **_: [])
+        response.close()
 
 
 def body(response: Any) -> bytes:
@@ -122,7 +133,6 @@ class TestSignature:
             {"signature": ""},
             {"signature": "0" * 64},
             {"signature": "ü"},
-            {"signature": "\x00"},
             {"expires": None},
             {"signature": None},
         ],
@@ -135,6 +145,12 @@ class TestSignature:
 
         assert response.status_code == 403
         assert error_code(response) == ErrorCode.ARTIFACT_ACCESS_DENIED
+
+    def test_with_a_nul_is_malformed(self) -> None:
+        response = Client().get(f"/artifacts/{KEY}", {"expires": "9999999999", "signature": "\x00"})
+
+        assert response.status_code == 400
+        assert error_code(response) == ErrorCode.MALFORMED_REQUEST
 
     def test_ends_at_its_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         url = url_of(expires_seconds=60)
@@ -263,7 +279,8 @@ class TestRange:
         for header in ("bytes=0-", "bytes=-5"):
             assert get(url_of("empty"), Range=header).status_code == 416
 
-    def test_eight_at_once_make_the_file(self, stored: Path) -> None:
+    def test_eight_at_once_make_the_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(downloads, "_places", downloads.make_places(threads=16))
         data = os.urandom(3_000_001)
         store_artifact(key="big.tar.gz", content=io.BytesIO(data))
         url = url_of("big.tar.gz")
@@ -365,6 +382,112 @@ def test_with_oss_there_is_nothing_here(use_oss: Callable[..., None]) -> None:
     assert error_code(response) == ErrorCode.NOT_FOUND
 
 
+class TestPlaces:
+    """Downloads never take all threads of a worker from the calls that must not fail."""
+
+    @pytest.fixture(autouse=True)
+    def two_places(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(downloads, "_places", downloads.make_places(threads=5))
+
+    @staticmethod
+    def is_refused() -> bool:
+        start = time.monotonic()
+        response = get(url_of())
+        if response.status_code == 200:
+            return False
+        assert time.monotonic() - start < 1, "at once"
+        assert response.status_code == 503
+        assert error_code(response) == ErrorCode.SERVICE_UNAVAILABLE
+        assert response["Retry-After"] == str(limits.RETRY_AFTER_BUSY_SECONDS)
+        assert "Cache-Control" not in response
+        return True
+
+    @pytest.mark.parametrize(("threads", "places"), [(1, 1), (2, 1), (3, 1), (8, 4), (256, 128)])
+    def test_their_number(self, threads: int, places: int) -> None:
+        assert downloads.make_places(threads).qsize() == places
+
+    def test_of_this_process(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.undo()
+
+        assert downloads._places.qsize() == max(1, settings.WEB_THREADS // 2)
+
+    def test_beyond_them_it_is_503_until_one_is_closed(self) -> None:
+        held: list[Any] = [Client().get(url_of()), Client().get(url_of(), headers={"Range": "bytes=0-5"})]
+        assert self.is_refused()
+        assert self.is_refused()
+
+        close(held[1])
+        assert not self.is_refused()
+        close(held[1])
+        held.append(Client().get(url_of()))
+        assert self.is_refused(), "closing twice gives one place back"
+
+        assert b"".join(held[0].streaming_content) == DATA
+        assert not self.is_refused()
+        close(held[2])
+
+    def test_closing_gives_a_place_back_though_the_part_is_still_held(self) -> None:
+        download = downloads.Download(key=KEY, size=len(DATA), etag="", max_age=60)
+        parts = [download.open(ByteRange(0, 5)) for _ in range(2)]
+        assert self.is_refused()
+
+        for part in parts:
+            part.close()
+            assert not self.is_refused()
+
+    def test_answers_without_bytes_take_none(self) -> None:
+        etag = get(url_of())["ETag"]
+        held: list[Any] = [Client().get(url_of()) for _ in range(2)]
+
+        assert Client().head(url_of()).status_code == 200
+        assert get(url_of(), If_None_Match=etag).status_code == 304
+        assert get(url_of(), Range="bytes=99999-").status_code == 416
+        assert get("/artifacts/other?expires=1&signature=0").status_code == 403
+
+        for response in held:
+            close(response)
+        for _ in range(3):
+            assert Client().head(url_of()).status_code == 200
+            assert get(url_of(), If_None_Match=etag).status_code == 304
+        assert not self.is_refused()
+
+    def test_a_client_that_breaks_off_gives_its_place_back(self) -> None:
+        for _ in range(3):
+            response: Any = Client().get(url_of())
+            assert next(iter(response.streaming_content)) == DATA
+            close(response)
+
+        assert not self.is_refused()
+
+    def test_a_response_that_is_lost_gives_its_place_back(self) -> None:
+        held: list[Any] = [Client().get(url_of()) for _ in range(2)]
+        assert self.is_refused()
+
+        held.clear()
+        gc.collect()
+
+        assert not self.is_refused()
+
+    @pytest.mark.parametrize("part", ["open", "seek"])
+    def test_a_disk_that_fails_gives_the_place_back(self, part: str, stored: Path) -> None:
+        class BrokenFile(io.FileIO):
+            def seek(self, *_: Any) -> int:
+                raise OSError("broken")
+
+        def open_broken(*_: Any) -> BrokenFile:
+            if part == "open":
+                raise RuntimeError("broken")
+            return BrokenFile(stored)
+
+        client = Client(raise_request_exception=False)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("storage.local.LocalArtifactStorage.open", open_broken)
+            for _ in range(3):
+                assert client.get(url_of()).status_code == 500
+
+        assert not self.is_refused()
+
+
 class TestCors:
     def test_a_page_may_read_the_answer(self) -> None:
         response = get(url_of(), Origin="null", Range="bytes=0-5")
@@ -390,7 +513,9 @@ def test_openapi_tells_what_is_answered() -> None:
     operation = document["paths"]["/artifacts/{key}"]["get"]
 
     assert operation["operationId"] == "artifacts_download"
-    assert set(operation["responses"]) == {"200", "206", "304", "403", "404", "416", "500", "503"}
+    assert set(operation["responses"]) == {"200", "206", "304", "400", "403", "404", "416", "500", "503"}
+    error = operation["responses"]["503"]["content"]["application/json"]["schema"]["properties"]["error"]
+    assert error["properties"]["code"]["enum"] == ["SERVICE_UNAVAILABLE", "STORAGE_UNAVAILABLE"]
     assert set(operation["responses"]["200"]["content"]) == {"application/gzip", "application/octet-stream"}
     required = {p["name"] for p in operation["parameters"] if p.get("required")}
     assert required == {"key", "expires", "signature"}

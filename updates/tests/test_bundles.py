@@ -123,6 +123,34 @@ def test_an_archive_that_unpacks_to_too_much(monkeypatch: pytest.MonkeyPatch) ->
         read_bundle(packed({"zeros": bytes(20_000), "bundle.manifest.json": json.dumps(MANIFEST).encode()}))
 
 
+@pytest.mark.parametrize("separately_packed", [False, True])
+def test_what_follows_the_end_of_the_tar_counts_as_well(
+    monkeypatch: pytest.MonkeyPatch, *, separately_packed: bool
+) -> None:
+    monkeypatch.setattr(limits, "BUNDLE_UNPACKED_MAX_BYTES", 8 * limits.MIB)
+    tar = gzip.decompress(packed({"bundle.manifest.json": json.dumps(MANIFEST).encode()}).getvalue())
+
+    def followed_by(zeros: bytes) -> io.BytesIO:
+        return io.BytesIO(
+            gzip.compress(tar) + gzip.compress(zeros) if separately_packed else gzip.compress(tar + zeros)
+        )
+
+    assert read_bundle(followed_by(bytes(7 * limits.MIB))).manifest == MANIFEST
+    with pytest.raises(BundleError, match="too large"):
+        read_bundle(followed_by(bytes(9 * limits.MIB)))
+
+
+def test_too_much_after_the_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BUNDLE_UNPACKED_MAX_BYTES", 10 * limits.MIB)
+    tar = gzip.decompress(packed({"bundle.manifest.json": json.dumps(MANIFEST).encode()}).getvalue())
+    archive = io.BytesIO(gzip.compress(tar) + gzip.compress(bytes(limits.MIB)) * 1_000)
+
+    with pytest.raises(BundleError, match="too large"):
+        read_bundle(archive)
+
+    assert archive.tell() < len(archive.getvalue()) / 2
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

@@ -9,6 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from courses.models import Chapter
@@ -118,6 +119,12 @@ def test_the_scope_of_a_chapter_follows_from_the_chapter(admin_page: Client, cha
 
     release = BundleRelease.objects.get()
     assert (release.scope_id, release.chapter) == (f"{chapter.course_id}/ch1_intro", chapter)
+
+
+def test_a_chapter_is_found_by_its_course_code(admin_page: Client, chapter: Chapter) -> None:
+    query = {"app_label": "updates", "model_name": "bundlerelease", "field_name": "chapter", "term": "tst100"}
+    found = admin_page.get(reverse("admin:autocomplete"), query).json()["results"]
+    assert {"id": str(chapter.pk), "text": "TST100 ch1_intro: Introduction"} in found
 
 
 @pytest.mark.parametrize(

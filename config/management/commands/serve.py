@@ -1,5 +1,6 @@
 """`manage.py serve`: prepare the database, then serve the API from this very process."""
 
+import errno
 import secrets
 import socket
 from argparse import ArgumentParser
@@ -88,10 +89,10 @@ def ensure_port_is_free(host: str, port: int) -> None:
             probe.bind((host, port))
             probe.listen(1)
     except OSError as error:
-        raise SystemExit(
-            f"Can't listen on {host}:{port} ({error.strerror}): stop the program that uses it, or set APP_PORT, or "
-            "APP_HOST, to another one."
-        ) from None
+        advice = "set APP_HOST and APP_PORT to an address of this machine"
+        if error.errno == errno.EADDRINUSE:
+            advice = "stop the program that uses it, or set APP_PORT to another port"
+        raise SystemExit(f"Can't listen on {host}:{port} ({error.strerror}): {advice}.") from None
 
 
 def wait_for_other_nodes() -> None:
