@@ -68,7 +68,7 @@ def test_production_starts_when_all_is_given() -> None:
         ({"JWT_SECRET": ""}, "JWT_SECRET"),
         ({"JWT_SECRET": "short"}, "JWT_SECRET"),
         ({"JWT_SECRET": "change-me-in-production-please-0123456789"}, "JWT_SECRET"),
-        ({"JWT_SECRET": "a" * 40}, "JWT_SECRET"),
+        ({"JWT_SECRET": "CHANGE_ME_before_the_start_0123456789abcdef"}, "JWT_SECRET"),
         ({"EMAIL_SENDER_BACKEND": "console"}, "EMAIL_SENDER_BACKEND"),
         ({"EMAIL_SENDER_BACKEND": ""}, "EMAIL_SENDER_BACKEND"),
         ({"DEV_FIXED_EMAIL_CODE": "123456"}, "DEV_FIXED_EMAIL_CODE"),
