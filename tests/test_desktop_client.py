@@ -1,7 +1,10 @@
 """examples/desktop_client.py against a real server: the client that people will copy from must work."""
 
+import importlib.util
 import subprocess
 import sys
+import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -50,3 +53,47 @@ def test_failures_are_one_sentence(server: str, seeded: None, tmp_path: Path) ->
     result = run_client("http://127.0.0.1:1")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
+
+
+def archive_of(path: Path, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for member in members:
+            tar.addfile(member, BytesIO(bytes(member.size)))
+    return path
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, 3 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        member("../outside"),
+        member("/tmp/outside"),
+        member("a/../../outside"),
+        member("link", tarfile.SYMTYPE, "/etc"),
+        member("link", tarfile.LNKTYPE, "prompt.md"),
+        member("pipe", tarfile.FIFOTYPE),
+        member("prompt.md"),
+    ],
+    ids=lambda info: f"{info.name} {info.type!r}",
+)
+def test_a_hostile_bundle_is_refused_whole(tmp_path: Path, hostile: tarfile.TarInfo) -> None:
+    spec = importlib.util.spec_from_file_location("desktop_client", BASE_DIR / "examples" / "desktop_client.py")
+    assert spec is not None
+    assert spec.loader is not None
+    client = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = client  # dataclasses look their module up
+    spec.loader.exec_module(client)
+    good = archive_of(tmp_path / "good.tar.gz", member("folder", tarfile.DIRTYPE), member("folder/prompt.md"))
+    client.unpack(good, tmp_path / "bundles" / "good")
+    assert (tmp_path / "bundles" / "good" / "folder" / "prompt.md").read_bytes() == bytes(3)
+
+    bad = archive_of(tmp_path / "bad.tar.gz", member("prompt.md"), hostile)
+    with pytest.raises(client.DownloadError):
+        client.unpack(bad, tmp_path / "bundles" / "bad")
+    assert sorted(path.name for path in (tmp_path / "bundles").iterdir()) == ["good"]
+    assert not (tmp_path / "outside").exists()
