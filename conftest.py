@@ -8,13 +8,12 @@ from rest_framework.test import APIClient
 
 from courses.models import Chapter, Course, Enrollment
 from tests.cast import Actor, make_actor
+from updates.catalogue import catalogue
 
 
 @pytest.fixture(autouse=True)
 def _fresh_memory() -> None:
     """Forget what outlives a test's rollback: counts in Redis, and the worker's picture of the releases."""
-    from updates.catalogue import catalogue
-
     catalogue.forget()
     if settings.REDIS_URL:
         _forget_redis_counts()

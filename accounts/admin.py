@@ -63,12 +63,15 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Nor set a superuser's password."""
-        allowed = bool(super().has_change_permission(request, obj))
-        return allowed and (request.user.is_superuser or obj is None or not obj.is_superuser)
+        return super().has_change_permission(request, obj) and _may_touch(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        allowed = bool(super().has_delete_permission(request, obj))
-        return allowed and (request.user.is_superuser or obj is None or not obj.is_superuser)
+        return super().has_delete_permission(request, obj) and _may_touch(request, obj)
+
+
+def _may_touch(request: HttpRequest, user: User | None) -> bool:
+    """Only superusers touch a superuser."""
+    return request.user.is_superuser or user is None or not user.is_superuser
 
 
 @admin.register(DeviceSession)

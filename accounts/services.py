@@ -5,6 +5,7 @@ device", "a password change ends every session" and "a login with the old passwo
 retry: whoever comes second sees what the first one committed.
 """
 
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -258,7 +259,7 @@ def _decoy_hash() -> str:
 
 def _create_session(*, user: User, device_id: str) -> tuple[DeviceSession, str]:
     """Open a provisional session. The caller holds the user's row lock, or has just made the user."""
-    _supersede(user=user, device_id=device_id)
+    _supersede(user_id=user.pk, device_id=device_id)
     refresh_token = tokens.make_refresh_token()
     now = timezone.now()
     session = DeviceSession.objects.create(
@@ -271,10 +272,12 @@ def _create_session(*, user: User, device_id: str) -> tuple[DeviceSession, str]:
     return session, refresh_token
 
 
-def _supersede(*, user: User, device_id: str) -> None:
-    DeviceSession.objects.filter(user=user, device_id=device_id, superseded_at=None, revoked_at=None).update(
-        superseded_at=timezone.now()
-    )
+def _supersede(*, user_id: uuid.UUID, device_id: str, besides: uuid.UUID | None = None) -> None:
+    """End the refreshing of the session that the user has on this device, if it is another than `besides`."""
+    live = DeviceSession.objects.filter(user_id=user_id, device_id=device_id, superseded_at=None, revoked_at=None)
+    if besides is not None:
+        live = live.exclude(pk=besides)
+    live.update(superseded_at=timezone.now())
 
 
 # --- Living sessions --------------------------------------------------------------------------------------------
@@ -293,9 +296,7 @@ def confirm_device(*, session: DeviceSession, device_id: str) -> bool:
         ).select_for_update(no_key=True)
         if not mine.exists():
             return False
-        DeviceSession.objects.filter(
-            user_id=session.owner_id, device_id=device_id, superseded_at=None, revoked_at=None
-        ).exclude(pk=session.pk).update(superseded_at=now)
+        _supersede(user_id=session.owner_id, device_id=device_id, besides=session.pk)
         mine.update(device_id=device_id, device_confirmed_at=now)
     session.device_id, session.device_confirmed_at = device_id, now
     return True

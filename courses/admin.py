@@ -69,7 +69,6 @@ class ChapterAdmin(admin.ModelAdmin[Chapter]):
     """For the search in other forms; chapters are edited on the page of their course."""
 
     search_fields = ("chapter_code", "title", "course__course_code")
-    list_select_related = ("course",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Chapter]:
         return super().get_queryset(request).select_related("course")

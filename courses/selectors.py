@@ -36,12 +36,12 @@ def canonical_uuid(text: str) -> uuid.UUID | None:
     return uuid.UUID(text) if UUID_PATTERN.fullmatch(text) else None
 
 
-def get_enrollment(*, user_id: uuid.UUID, course_id: str) -> Enrollment:
-    """Return the learner's enrolment with its course joined. One query.
+def get_enrolled_course(*, user_id: uuid.UUID, course_id: str) -> Enrollment:
+    """Return the learner's enrolment in an active course, with the course joined. One query.
 
     Raises:
         ApiError: COURSE_ACCESS_DENIED for a stranger, a removed learner, an unknown course and an id that is none
-            alike, so that ids can't be probed.
+            alike, so that ids can't be probed; COURSE_NOT_FOUND when the course was deactivated.
     """
     parsed = canonical_uuid(course_id)
     enrollment = (
@@ -52,16 +52,6 @@ def get_enrollment(*, user_id: uuid.UUID, course_id: str) -> Enrollment:
     )
     if not enrollment:
         raise ApiError(ErrorCode.COURSE_ACCESS_DENIED)
-    return enrollment
-
-
-def get_enrolled_course(*, user_id: uuid.UUID, course_id: str) -> Enrollment:
-    """Like `get_enrollment`, for an active course only.
-
-    Raises:
-        ApiError: COURSE_ACCESS_DENIED; COURSE_NOT_FOUND when the course was deactivated.
-    """
-    enrollment = get_enrollment(user_id=user_id, course_id=course_id)
     if not enrollment.course.is_active:
         raise ApiError(ErrorCode.COURSE_NOT_FOUND)
     return enrollment

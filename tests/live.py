@@ -19,6 +19,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
 
 
+def clean_environment() -> dict[str, str]:
+    """What every process needs, and nothing that could change a setting."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
@@ -42,9 +47,8 @@ def running_server(log: Path, **variables: str) -> Iterator[str]:
     """Start gunicorn as the image does and yield its base URL; `variables` are its environment."""
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
-    clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environment = {
-        **clean,
+        **clean_environment(),
         "APP_ENV": "test",
         "APP_PORT": str(port),
         "DATABASE_URL": test_database_url(),

@@ -2,13 +2,11 @@
 
 import re
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -19,20 +17,9 @@ from storage.artifacts import artifact_exists, artifact_url, store_artifact
 from tests.cast import make_actor
 from tests.flow import core_flow
 from tests.live import running_server
+from tests.races import in_parallel
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def in_parallel(number: int, call: Callable[[int], Any]) -> list[Any]:
-    """Make `number` calls that start together."""
-    start = threading.Barrier(number)
-
-    def one(index: int) -> Any:
-        start.wait()
-        return call(index)
-
-    with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(one, range(number)))
 
 
 def test_one_code_makes_one_account_across_workers(server: str) -> None:

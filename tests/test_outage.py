@@ -1,12 +1,12 @@
 """While the database is away nothing is the caller's fault: clients wipe their credentials on a 4xx."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import connections
 
 from tests.cast import PASSWORD, Actor, error_code, make_actor
+from tests.races import WAIT_SECONDS, in_thread
 
 
 def calls(actor: Actor) -> list[tuple[str, str, dict[str, Any]]]:
@@ -35,8 +35,7 @@ def test_every_call_is_503_with_retry_after() -> None:
         mine.settings_dict = {**mine.settings_dict, "OPTIONS": {"service": "nowhere"}}
         return [getattr(learner.client, method)(path, body, format="json") for method, path, body in calls(learner)]
 
-    with ThreadPoolExecutor(1) as pool:
-        answers = pool.submit(without_database).result()
+    answers = in_thread(without_database).result(WAIT_SECONDS)
     for (_, path, _body), answer in zip(calls(learner), answers, strict=True):
         assert answer.status_code == 503, (path, answer.content)
         assert error_code(answer) == "SERVICE_UNAVAILABLE"

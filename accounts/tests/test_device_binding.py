@@ -1,11 +1,8 @@
 """Which device a session belongs to: a client's first run changes its id once, and must not be logged out for it."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection
 from pytest_django.fixtures import DjangoAssertNumQueries, Settings
 from rest_framework.request import Request
 from rest_framework.test import APIClient, APIRequestFactory
@@ -14,6 +11,7 @@ from accounts import services
 from accounts.authentication import SessionTokenAuthentication
 from accounts.models import DeviceSession
 from tests.cast import Actor, error_code, make_actor, open_session
+from tests.races import in_parallel
 
 pytestmark = pytest.mark.django_db
 
@@ -101,20 +99,14 @@ def test_parallel_first_calls_of_two_sessions_agree_on_one_owner(attempt: int) -
     """Two fresh sessions claim one id at once, by headers and refreshes: no 500, one refreshable session."""
     actor = make_actor("racer")
     sessions = [open_session(actor.user, device_id=f"random-{n}", confirmed=False) for n in range(2)]
-    start = threading.Barrier(8)
 
     def one(number: int) -> int:
         mine = sessions[number % 2]
-        start.wait()
-        try:
-            if number < 4:
-                return int(mine.get("/v1/me", **{"X-Device-Id": "persisted"}).status_code)
-            return int(refresh(mine.refresh_token, "persisted").status_code)
-        finally:
-            connection.close()
+        if number < 4:
+            return int(mine.get("/v1/me", **{"X-Device-Id": "persisted"}).status_code)
+        return int(refresh(mine.refresh_token, "persisted").status_code)
 
-    with ThreadPoolExecutor(8) as pool:
-        statuses = list(pool.map(one, range(8)))
+    statuses = in_parallel(8, one)
     assert set(statuses[:4]) == {200}
     assert set(statuses[4:]) <= {200, 401}
     assert DeviceSession.objects.filter(device_id="persisted", superseded_at=None, revoked_at=None).count() == 1
@@ -150,15 +142,9 @@ def test_whoever_loses_the_race_goes_on_with_the_winners_device(monkeypatch: pyt
 @pytest.mark.django_db(transaction=True)
 def test_parallel_headers_of_one_session_bind_one_of_them() -> None:
     fresh = open_session(make_actor("racer").user, device_id="random", confirmed=False)
-    start = threading.Barrier(8)
 
     def one(number: int) -> int:
-        start.wait()
-        try:
-            return int(fresh.get("/v1/me", **{"X-Device-Id": f"device-{number}"}).status_code)
-        finally:
-            connection.close()
+        return int(fresh.get("/v1/me", **{"X-Device-Id": f"device-{number}"}).status_code)
 
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(one, range(8))) == {200}
+    assert set(in_parallel(8, one)) == {200}
     assert device_of(fresh).startswith("device-")

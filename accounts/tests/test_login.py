@@ -1,11 +1,9 @@
 """POST /v1/auth/login"""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
@@ -14,6 +12,7 @@ from accounts.hashers import Argon2idHasher
 from accounts.models import DeviceSession, User
 from config import limits
 from tests.cast import PASSWORD, Actor, error_code, make_actor
+from tests.races import in_parallel
 
 URL = "/v1/auth/login"
 pytestmark = pytest.mark.django_db
@@ -116,17 +115,11 @@ def test_two_logins_that_renew_one_hash_both_succeed() -> None:
     racer = make_actor("racer")
     for _ in range(3):
         make_hash_of_another_cost(racer.user)
-        start = threading.Barrier(2)
 
         def one(number: int) -> int:
-            start.wait()  # noqa: B023  the loop waits for its threads
-            try:
-                return int(login(APIClient(), "racer@example.com", device_id=f"d{number}").status_code)
-            finally:
-                connection.close()
+            return int(login(APIClient(), "racer@example.com", device_id=f"d{number}").status_code)
 
-        with ThreadPoolExecutor(2) as pool:
-            assert list(pool.map(one, range(2))) == [200, 200]
+        assert in_parallel(2, one) == [200, 200]
 
 
 def test_a_hash_of_another_cost_is_renewed(api: APIClient, learner: Actor) -> None:
@@ -159,17 +152,11 @@ def test_a_login_supersedes_the_devices_earlier_session_only(api: APIClient, lea
 @pytest.mark.django_db(transaction=True)
 def test_parallel_logins_on_one_device_leave_one_refreshable_session() -> None:
     make_actor("racer")
-    start = threading.Barrier(12)
 
     def one(_: int) -> int:
-        start.wait()
-        try:
-            return int(login(APIClient(), "racer@example.com", device_id="same").status_code)
-        finally:
-            connection.close()
+        return int(login(APIClient(), "racer@example.com", device_id="same").status_code)
 
-    with ThreadPoolExecutor(12) as pool:
-        statuses = list(pool.map(one, range(12)))
+    statuses = in_parallel(12, one)
     assert set(statuses) <= {200, 429, 503}
     assert statuses.count(200) == 10
     live = DeviceSession.objects.filter(device_id="same", superseded_at=None, revoked_at=None)

@@ -1,13 +1,10 @@
 """POST /v1/auth/register"""
 
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
@@ -16,6 +13,7 @@ from accounts import slots
 from accounts.models import DeviceSession, EmailVerificationCode, User
 from config import limits
 from tests.cast import Actor, error_code
+from tests.races import in_parallel
 
 URL = "/v1/auth/register"
 pytestmark = pytest.mark.django_db
@@ -213,17 +211,11 @@ def test_a_busy_server_uses_up_no_try(api: APIClient, monkeypatch: pytest.Monkey
 @pytest.mark.django_db(transaction=True)
 def test_parallel_registrations_with_one_code_make_one_account() -> None:
     code = code_for()
-    start = threading.Barrier(50)
 
     def one(number: int) -> int:
-        start.wait()
-        try:
-            return int(register(APIClient(), code, device_id=f"device-{number}").status_code)
-        finally:
-            connection.close()
+        return int(register(APIClient(), code, device_id=f"device-{number}").status_code)
 
-    with ThreadPoolExecutor(50) as pool:
-        statuses = list(pool.map(one, range(50)))
+    statuses = in_parallel(50, one)
     assert statuses.count(201) == 1
     assert set(statuses) <= {201, 400, 503}
     assert User.objects.count() == DeviceSession.objects.count() == 1
@@ -232,15 +224,9 @@ def test_parallel_registrations_with_one_code_make_one_account() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_parallel_guesses_share_no_try() -> None:
     code = code_for()
-    start = threading.Barrier(20)
 
     def one(_: int) -> str:
-        start.wait()
-        try:
-            return error_code(register(APIClient(), wrong(code)))
-        finally:
-            connection.close()
+        return error_code(register(APIClient(), wrong(code)))
 
-    with ThreadPoolExecutor(20) as pool:
-        assert set(pool.map(one, range(20))) == {"INVALID_VERIFICATION_CODE"}
+    assert set(in_parallel(20, one)) == {"INVALID_VERIFICATION_CODE"}
     assert EmailVerificationCode.objects.get().tries == 20

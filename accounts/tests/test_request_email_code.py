@@ -2,14 +2,11 @@
 
 import re
 import socket
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
@@ -18,6 +15,7 @@ from accounts.slots import mail_slot, mail_slot_count
 from accounts.tests.conftest import Mailbox
 from config import limits
 from tests.cast import Actor, error_code
+from tests.races import in_parallel
 
 URL = "/v1/auth/request-email-code"
 pytestmark = pytest.mark.django_db
@@ -249,35 +247,23 @@ def test_window_per_address(api: APIClient, settings: Settings) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_limits_hold_exactly_in_parallel(settings: Settings) -> None:
     settings.AUTH_CODE_MAX_PER_IP_WINDOW = 10
-    start = threading.Barrier(20)
 
     def one(number: int) -> int:
-        start.wait()
-        try:
-            return int(ask(APIClient(), f"new{number}@example.com").status_code)
-        finally:
-            connection.close()
+        return int(ask(APIClient(), f"new{number}@example.com").status_code)
 
     settings.WEB_CONCURRENCY = 100  # mail slots are not what is measured here
-    with ThreadPoolExecutor(20) as pool:
-        statuses = list(pool.map(one, range(20)))
+    statuses = in_parallel(20, one)
     assert sorted(statuses) == [200] * 10 + [429] * 10
 
 
 @pytest.mark.django_db(transaction=True)
 def test_one_cooldown_of_parallel_requests(settings: Settings) -> None:
     settings.WEB_CONCURRENCY = 100
-    start = threading.Barrier(10)
 
     def one(_: int) -> int:
-        start.wait()
-        try:
-            return int(ask(APIClient()).status_code)
-        finally:
-            connection.close()
+        return int(ask(APIClient()).status_code)
 
-    with ThreadPoolExecutor(10) as pool:
-        statuses = list(pool.map(one, range(10)))
+    statuses = in_parallel(10, one)
     assert sorted(statuses) == [200] + [429] * 9
 
 

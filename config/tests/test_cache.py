@@ -1,15 +1,13 @@
 """The counter cache in PostgreSQL, by Django's cache interface."""
 
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.cache.backends.base import InvalidCacheKey
-from django.db import connection
 
 from config.cache import PostgresCounterCache
 from config.models import Counter
+from tests.races import in_parallel
 
 pytestmark = pytest.mark.django_db
 
@@ -84,21 +82,15 @@ def test_clear_and_cleaning(counters: PostgresCounterCache, monkeypatch: pytest.
 
 @pytest.mark.django_db(transaction=True)
 def test_parallel_counts_are_exact() -> None:
-    start = threading.Barrier(20)
 
     def one(_: int) -> bool:
-        start.wait()
-        try:
-            counters = PostgresCounterCache("", {})
-            added = counters.add("k", 1, 60)
-            if not added:
-                counters.incr("k")
-            for _ in range(9):
-                counters.incr("k")
-            return added
-        finally:
-            connection.close()
+        counters = PostgresCounterCache("", {})
+        added = counters.add("k", 1, 60)
+        if not added:
+            counters.incr("k")
+        for _ in range(9):
+            counters.incr("k")
+        return added
 
-    with ThreadPoolExecutor(20) as pool:
-        assert sum(pool.map(one, range(20))) == 1
+    assert sum(in_parallel(20, one)) == 1
     assert PostgresCounterCache("", {}).get("k") == 200

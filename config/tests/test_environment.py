@@ -9,8 +9,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from config.secret import development_secret
+from tests.live import BASE_DIR, clean_environment
 
-BASE_DIR = Path(__file__).resolve().parents[2]
 SECRET = "kX9mQ2vR7tB4nW8zL5cJ1hF6yD3sG0pA"
 PRODUCTION = {
     "APP_ENV": "production",
@@ -24,32 +24,27 @@ PRODUCTION = {
 }
 
 
-def start(code: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Load the settings in a clean environment; print what `code` says of them."""
-    clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    script = f"import django; django.setup(); from django.conf import settings; {code}"
+def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the checkout with these variables and what every process needs."""
     return subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, *arguments],
         cwd=BASE_DIR,
-        env={**clean, "DJANGO_SETTINGS_MODULE": "config.settings", "APP_ENV": "test", **variables},
+        env=clean_environment() | variables,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def start(code: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Load the settings in a clean environment; print what `code` says of them."""
+    script = f"import django; django.setup(); from django.conf import settings; {code}"
+    return run_python("-c", script, **{"DJANGO_SETTINGS_MODULE": "config.settings", "APP_ENV": "test", **variables})
 
 
 def refusal(**variables: str) -> str:
-    clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    result = subprocess.run(
-        [sys.executable, "manage.py", "check"],
-        cwd=BASE_DIR,
-        env={**clean, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    result = run_python("manage.py", "check", **variables)
     assert result.returncode != 0, result.stdout
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
@@ -202,15 +197,8 @@ def test_a_secret_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 
 def test_production_with_seed_data_and_short_tokens_is_warned_of() -> None:
-    clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    result = subprocess.run(
-        [sys.executable, "manage.py", "check"],
-        cwd=BASE_DIR,
-        env={**clean, **PRODUCTION, "SEED_DATA": "true", "ACCESS_TOKEN_EXPIRE_SECONDS": "300", "SMTP_HOST": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    changes = {"SEED_DATA": "true", "ACCESS_TOKEN_EXPIRE_SECONDS": "300", "SMTP_HOST": ""}
+    result = run_python("manage.py", "check", **PRODUCTION | changes)
     assert result.returncode == 0, result.stderr
     assert "config.W001" in result.stderr
     assert "config.W002" in result.stderr

@@ -1,18 +1,16 @@
 """POST /v1/courses/join"""
 
 import re
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from config import limits
 from courses.models import INVITE_CODE_ALPHABET, Course, Enrollment
 from tests.cast import Actor, error_code, make_actor
+from tests.races import in_parallel
 
 URL = "/v1/courses/join"
 pytestmark = pytest.mark.django_db
@@ -124,17 +122,11 @@ def test_guessing_is_limited(outsider: Actor, learner: Actor, course: Course, mo
 def test_parallel_joins_end_in_one_row() -> None:
     Course.objects.create(course_code="RACE", title="Race")
     racer = make_actor("racer")
-    start = threading.Barrier(10)
 
     def one(_: int) -> Any:
-        start.wait()
-        try:
-            return racer.post(URL, {"course_code": "race"})
-        finally:
-            connection.close()
+        return racer.post(URL, {"course_code": "race"})
 
-    with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(one, range(10)))
+    answers = in_parallel(10, one)
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["course"]["joined_at"] for answer in answers}) == 1
     assert Enrollment.objects.count() == 1

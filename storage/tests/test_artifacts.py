@@ -4,7 +4,6 @@ import io
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from storage.artifacts import (
 )
 from storage.local import LocalArtifactStorage
 from storage.tests import servers
+from tests.races import in_parallel
 
 KEY = "bundles/experts/critic/1.0.0/bundle.tar.gz"
 
@@ -115,22 +115,14 @@ class TestAnywhere:
             store_artifact(key=KEY, content=io.BytesIO(data[:-1] + b"x"))
 
     def test_of_many_at_once_one_wins(self) -> None:
-        outcomes: list[str] = []
-        barrier = threading.Barrier(8)
-
-        def store(number: int) -> None:
-            barrier.wait()
+        def store(number: int) -> str:
             try:
                 store_artifact(key=KEY, content=io.BytesIO(b"%d" % (number % 4) * 100_000))
-                outcomes.append(f"stored {number % 4}")
             except ApiError as error:
-                outcomes.append(error.code)
+                return error.code
+            return f"stored {number % 4}"
 
-        threads = [threading.Thread(target=store, args=[number]) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        outcomes = in_parallel(8, store)
 
         with open_artifact(key=KEY) as file:
             winner = file.read()

@@ -17,8 +17,8 @@ from rest_framework.test import APIClient
 from config import limits
 from courses.models import Course, Enrollment
 from telemetry.models import AnalyticsEvent
-from telemetry.tests.races import in_thread, run_at_once, wait_until_blocked
 from tests.cast import Actor, error_code
+from tests.races import in_thread, run_at_once, wait_until_blocked
 
 URL = "/v1/analytics/events:ingest"
 TIME = "2026-03-01T08:30:00.123456Z"

@@ -17,8 +17,8 @@ from rest_framework.test import APIClient
 
 from courses.models import Chapter, Course, Enrollment
 from telemetry.models import ChapterProgress
-from telemetry.tests.races import in_thread, run_at_once, wait_until_blocked
 from tests.cast import Actor, error_code
+from tests.races import in_thread, run_at_once, wait_until_blocked
 
 URL = "/v1/progress/chapter"
 STATUSES = ["LOCKED", "IN_PROGRESS", "COMPLETED"]

@@ -1,10 +1,8 @@
 """The picture of the releases in the memory of a worker."""
 
 import os
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth.models import Group
@@ -14,23 +12,11 @@ from pytest_django import DjangoAssertNumQueries
 
 from config import limits
 from tests.cast import Actor, error_code, make_actor
+from tests.races import in_thread, run_at_once
 from updates.catalogue import Catalogue, catalogue
 from updates.models import BundleRelease, CatalogueRevision
 from updates.services import publish_releases, withdraw_releases
 from updates.tests.shelf import APP, draft, published, withdraw
-
-
-def in_thread(work: Callable[[], object]) -> object:
-    """Run `work` in a thread, which has a connection to the database of its own."""
-
-    def run() -> object:
-        try:
-            return work()
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(run).result(timeout=20)
 
 
 def app_versions(picture: Catalogue = catalogue) -> list[str]:
@@ -132,7 +118,7 @@ def test_a_publication_is_seen_at_once_here_and_within_2_s_elsewhere() -> None:
     release = draft(APP, "1.0.0")
     assert app_versions() == app_versions(elsewhere) == []
 
-    in_thread(lambda: publish_releases(releases=[release], actor=None))
+    in_thread(lambda: publish_releases(releases=[release], actor=None)).result(20)
 
     assert app_versions() == ["1.0.0"], "the process that publishes sees it at once"
     ends = time.monotonic() + 2
@@ -140,7 +126,7 @@ def test_a_publication_is_seen_at_once_here_and_within_2_s_elsewhere() -> None:
         time.sleep(0.02)
     assert app_versions(elsewhere) == ["1.0.0"]
 
-    in_thread(lambda: withdraw_releases(releases=[release], actor=None))
+    in_thread(lambda: withdraw_releases(releases=[release], actor=None)).result(20)
 
     assert app_versions() == []
     time.sleep(limits.CATALOGUE_MAX_AGE_SECONDS)
@@ -151,19 +137,13 @@ def test_a_publication_is_seen_at_once_here_and_within_2_s_elsewhere() -> None:
 def test_many_threads_renew_once(monkeypatch: pytest.MonkeyPatch) -> None:
     release = draft(APP, "1.0.0")
     publish_releases(releases=[release], actor=None)
-    start = threading.Barrier(8)
 
     def look() -> tuple[list[str], int]:
-        start.wait(timeout=10)
-        try:
-            with CaptureQueriesContext(connection) as queries:
-                versions = app_versions()
-            return versions, len(queries)
-        finally:
-            connections.close_all()
+        with CaptureQueriesContext(connection) as queries:
+            versions = app_versions()
+        return versions, len(queries)
 
-    with ThreadPoolExecutor(8) as pool:
-        found = [future.result(timeout=20) for future in [pool.submit(look) for _ in range(8)]]
+    found = run_at_once(*[look] * 8)
 
     assert [versions for versions, _ in found] == [["1.0.0"]] * 8
     assert sum(queries for _, queries in found) == 3
@@ -182,7 +162,7 @@ def test_a_change_between_revision_and_rows_is_not_missed(monkeypatch: pytest.Mo
         result = execute(sql, params, many, context)
         if "updates_bundlerelease" in sql and not published_meanwhile:
             published_meanwhile = True
-            in_thread(lambda: publish_releases(releases=[release], actor=None))
+            in_thread(lambda: publish_releases(releases=[release], actor=None)).result(20)
         return result
 
     with connection.execute_wrapper(interfere):
@@ -199,7 +179,7 @@ def test_a_database_that_is_away_is_503(learner: Actor, monkeypatch: pytest.Monk
         with pytest.raises(OperationalError):
             Catalogue().snapshot()
 
-    in_thread(look_without_database)
+    in_thread(look_without_database).result(20)
 
     def fail(execute: object, sql: str, *rest: object) -> object:
         if "updates_cataloguerevision" in sql:

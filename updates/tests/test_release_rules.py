@@ -1,20 +1,20 @@
 """The life cycle: what the services and the database refuse, and what happens at the same moment."""
 
-import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from config.errors import ApiError, ErrorCode
 from courses.models import Chapter
 from storage.artifacts import artifact_exists, delete_artifact
 from tests.cast import Actor
+from tests.races import run_at_once
 from updates.models import BundleRelease
 from updates.services import (
     ReleaseOptions,
@@ -283,21 +283,15 @@ def test_the_audit_says_who_did_what(staff: Actor) -> None:
 
 def outcomes(*acts: Any) -> list[str]:
     """Run the acts at the same moment, each in a thread of its own; say how each ended."""
-    start = threading.Barrier(len(acts))
 
     def run(act: Any) -> str:
-        start.wait(timeout=10)
         try:
             act()
         except ApiError as error:
             return str(error.code)
-        else:
-            return "done"
-        finally:
-            connections.close_all()
+        return "done"
 
-    with ThreadPoolExecutor(len(acts)) as pool:
-        return [future.result(timeout=30) for future in [pool.submit(run, act) for act in acts]]
+    return run_at_once(*(partial(run, act) for act in acts))
 
 
 @pytest.mark.django_db(transaction=True)

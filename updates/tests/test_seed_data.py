@@ -5,19 +5,17 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connections
 from pytest_django import Settings
 
 from courses.models import Chapter, Course
 from storage.artifacts import open_artifact
 from tests.cast import Actor, make_actor
+from tests.races import run_at_once
 from updates import seeding
 from updates.models import BundleRelease
 from updates.tests.shelf import APP, draft, withdraw
@@ -196,17 +194,7 @@ def test_a_store_that_fails_is_one_sentence(settings: Settings, tmp_path: Path) 
 
 @pytest.mark.django_db(transaction=True)
 def test_two_runs_at_once_make_one_of_each(artifact_root: Path) -> None:
-    start = threading.Barrier(2)
-
-    def run() -> tuple[list[str], list[str]]:
-        start.wait(timeout=10)
-        try:
-            return seed()
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(2) as pool:
-        (one, warned), (other, warned_too) = (future.result(60) for future in [pool.submit(run) for _ in range(2)])
+    (one, warned), (other, warned_too) = run_at_once(seed, seed)
 
     assert warned == warned_too == []
     assert sum("created" in line for line in one + other) == 3

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connection, connections
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 def in_thread(function: Callable[[], Any]) -> "Future[Any]":
@@ -38,6 +38,11 @@ def run_at_once(*functions: Callable[[], Any]) -> list[Any]:
 
     futures = [in_thread(partial(start_together, function)) for function in functions]
     return [future.result(WAIT_SECONDS) for future in futures]
+
+
+def in_parallel(number: int, call: Callable[[int], Any]) -> list[Any]:
+    """Make `number` calls that start together, each with its index, and return what they return."""
+    return run_at_once(*(partial(call, index) for index in range(number)))
 
 
 def wait_until_blocked() -> None:
