@@ -1,5 +1,8 @@
 """Fixtures of the whole suite."""
 
+import functools
+import time
+
 import pytest
 from django.conf import settings
 from django.test import Client
@@ -17,6 +20,21 @@ def _fresh_memory() -> None:
     catalogue.forget()
     if settings.REDIS_URL:
         _forget_redis_counts()
+
+
+@pytest.fixture(autouse=True)
+def _whole_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each rate window begin with a test's first count.
+
+    Windows end at moments of their own: now and then one would end in the middle of a test that fills it.
+    """
+
+    @functools.cache
+    def window(value: str, period: int) -> int:
+        return int(time.time()) + period
+
+    monkeypatch.setattr("django_ratelimit.core._get_window", window)
+    monkeypatch.setattr("config.ratelimit._get_window", window)
 
 
 def _forget_redis_counts() -> None:
