@@ -154,6 +154,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def server_error(request: HttpRequest) -> HttpResponse:
     """`handler500` of the URL configuration; Django calls it while the exception is being handled."""
     exc = sys.exc_info()[1]
+    if isinstance(exc, ApiError | UnreadablePostError):
+        # From reading a form of the admin: there is no place for a large upload now, or its body broke off.
+        return json_error(as_api_error(exc))
     if exc is not None:
         logger.error("Unhandled exception at %s", request.path, exc_info=exc)
     if _in_admin(request):

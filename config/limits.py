@@ -49,20 +49,144 @@ ADMIN_LOGIN_PER_ACCOUNT_AND_ADDRESS: Final = (10, 300)
 
 # --- Telemetry ------------------------------------------------------------------------------------------------
 EVENTS_PER_CALL_MAX: Final = 1_000
+
+EVENTS_BODY_MAX_BYTES: Final = 4 * MIB
+"""Of a call that brings events, as sent and after decompression; a larger one is 413."""
+
+EVENTS_PER_USER: Final = (6_000, 60)
+"""(events, window in seconds). Clients try for about two minutes, so the window may have at most 60 s."""
+
+EVENT_MAX_BYTES: Final = 32 * 1024
+"""Of one event as sent, without the compression of the call."""
+
+EVENT_PAYLOAD_NAMES_MAX: Final = 1_000
+"""Names in an event's payload, on all levels together."""
+
+EVENT_AHEAD_MAX_SECONDS: Final = 86_400
+"""An event whose time is further ahead of the server's is marked: that clock is wrong, whatever its time zone."""
+
 EVENT_ID_MAX_LENGTH: Final = 128
 EVENT_TYPE_MAX_LENGTH: Final = 128
 REFERENCE_MAX_LENGTH: Final = 255
 """Characters of a course, chapter or session id that a client sends with progress or an event."""
 
+PROGRESS_ROWS_PER_ACT_MAX: Final = 1_000
+"""Rows of the admin's list whose progress is set in one act; for all of a course there is a page."""
+
+# --- Maintenance of the events ----------------------------------------------------------------------------------
+EVENT_MONTHS_AHEAD: Final = 3
+"""Partitions are made for the current month and so many after it."""
+
+MAINTENANCE_LOCK_WAIT_MILLISECONDS: Final = 100
+"""How long maintenance waits for a lock that ingest needs too: calls queue behind it meanwhile. At most three come
+one after the other."""
+
+MAINTENANCE_STATEMENT_MILLISECONDS: Final = 500
+"""How long one statement may run under such a lock. Each changes the catalogue only, which takes about 1 ms."""
+
+MAINTENANCE_LOCK_TRIES: Final = 60
+MAINTENANCE_LOCK_PAUSE_SECONDS: Final = 1.0
+"""Between two tries, for the calls that had to wait."""
+
+MAINTENANCE_BATCH_BLOCKS: Final = 64
+"""Blocks of 8 KiB in one batch of copied or deleted events: 2,000 to 5,000 of them."""
+
+LATE_EVENTS_MOVED_MAX: Final = 2_000
+"""Events of an expired month that are younger by their receipt, and are moved while the table is locked."""
+
 # --- Updates --------------------------------------------------------------------------------------------------
-CATALOGUE_MAX_AGE_SECONDS: Final = 1.0
+CATALOGUE_MAX_AGE_SECONDS: Final = 0.8
 """How old a worker's picture of the published releases may get before its revision is looked at; the promise is 2 s."""
+
+BUNDLE_ARCHIVE_MAX_BYTES: Final = 2 * 1024 * MIB
+"""Of an uploaded or fetched archive."""
+
+UPLOAD_FORM_MAX_BYTES: Final = 1 * MIB
+"""What a multipart upload may have besides the archive: its fields and boundaries."""
+
+UPLOAD_FORM_FILES_MAX: Final = 10
+"""Files of a form; one of them is wanted, the bytes of the others are dropped."""
 
 BUNDLE_MANIFEST_MAX_BYTES: Final = 4 * MIB
 """Of `bundle.manifest.json`; a bundle of 20,000 files has about 3 MiB."""
 
+BUNDLE_FILES_MAX: Final = 20_000
+"""Members of an archive: files, links and folders, also those that it only implies."""
+
 BUNDLE_UNPACKED_MAX_BYTES: Final = 8 * 1024 * MIB
-"""All files of an archive together, and what follows them; reading a larger one ends there."""
+"""All of an archive when unpacked; reading a larger one ends there."""
+
+BUNDLE_RATIO_MAX: Final = 200
+"""Unpacked bytes for each packed one; gzip reaches 1,032, text and tables rarely 50."""
+
+BUNDLE_RATIO_FREE_BYTES: Final = 64 * MIB
+"""Unpacked bytes before the ratio counts: a small table of zeros harms nobody."""
+
+BUNDLE_PATH_MAX_CHARACTERS: Final = 200
+"""Of a file's path in an archive: Windows allows 260 in all, and the client's folder comes before it."""
+
+BUNDLE_PATH_MAX_PARTS: Final = 32
+"""Of a file's path in an archive: the folders that it lies in, and its name."""
+
+BUNDLE_PART_MAX_BYTES: Final = 255
+"""Of a folder's or file's name, in UTF-8: what ext4, XFS and APFS can hold."""
+
+BUNDLE_LINKS_FOLLOWED_MAX: Final = 8
+"""Symbolic links on the way to where one leads: as many as POSIX promises to follow (`_POSIX_SYMLOOP_MAX`)."""
+
+BUNDLE_TAR_EXTENSION_MAX_BYTES: Final = 64 * 1024
+"""Of one extension header in a tar archive: a long name, or pax records."""
+
+BUNDLE_PAX_RECORDS_MAX: Final = 100
+"""Records in one extended header: tools write times, ids and some extended attributes, a dozen or two."""
+
+BUNDLE_GZIP_MEMBERS_MAX: Final = 200_000
+"""Members of a gzip file; block-wise tools (bgzip) write one for every 64 KiB."""
+
+BUNDLE_MANIFEST_VALUES_MAX: Final = 240_000
+"""Commas, colons and opening brackets in a manifest, as a measure of the memory that it takes: 12 for each file."""
+
+BUNDLE_EXCERPT_MAX_CHARACTERS: Final = 200
+"""Of a name or value in an archive, where a fault quotes it."""
+
+BUNDLE_FAULTS_MAX: Final = 20
+"""Faults of one archive that an answer lists."""
+
+ARTIFACT_LOCK_WAIT_SECONDS: Final = 30.0
+"""How long an upload waits for another one under the same version before it is answered 503."""
+
+VERIFY_MAX_SECONDS: Final = 300.0
+"""How long fetching a bundle that lies elsewhere may take, from the first packet to the last."""
+
+VERIFY_CONNECT_SECONDS: Final = 10.0
+"""How long connecting may take: to each address of the host's name, and then the TLS handshake."""
+
+VERIFY_STALL_SECONDS: Final = 30.0
+"""How long the host may send nothing."""
+
+VERIFY_REDIRECTS_MAX: Final = 5
+"""Redirects that fetching such a bundle follows."""
+
+BUNDLES_PER_PAGE_MAX: Final = 200
+"""Releases in one answer of the pipeline's list."""
+
+BUNDLES_PER_PAGE_DEFAULT: Final = 50
+BUNDLES_OFFSET_MAX: Final = 1_000_000
+
+RELEASES_PER_ACT_MAX: Final = 100
+"""Releases that are published in one act."""
+
+ACTIVE_DEVICE_DAYS: Final = 30
+"""A device counts as active when it logged in or refreshed so recently."""
+
+API_TOKEN_MAX_DAYS: Final = 366
+"""Lifetime of an API token."""
+
+PRUNE_GRACE_HOURS: Final = 24
+"""How old an object without a release has to be before it is removed."""
+
+PRUNE_BATCH_OBJECTS: Final = 1_000
+"""Objects whose releases are looked up by one query."""
 
 # --- Storage --------------------------------------------------------------------------------------------------
 ARTIFACT_URL_MIN_SECONDS: Final = 900
@@ -79,3 +203,29 @@ ARTIFACT_NAME_MAX_LENGTH: Final = 2_048
 
 ARTIFACT_PREFIXES_MAX: Final = 1_000
 """Prefixes in one call for download credentials."""
+
+OSS_PART_BYTES: Final = 8 * MIB
+"""Larger objects go to OSS in parts of this size, each held in memory while it is sent. OSS allows 10,000 parts."""
+
+OSS_CONNECT_SECONDS: Final = 5.0
+"""How long connecting to OSS may take, and how long the way there may take no byte of an upload."""
+
+OSS_ANSWER_SECONDS: Final = 20.0
+"""How long OSS may send nothing."""
+
+OSS_TRIES: Final = 3
+"""How often a request to OSS is sent before the storage counts as unavailable."""
+
+OSS_BACKOFF_SECONDS: Final = 0.5
+"""Longest pause after the first failure; it doubles with each further one, and a pause is drawn by chance below it."""
+
+OSS_BACKOFF_MAX_SECONDS: Final = 4.0
+
+OSS_PAGE_ENTRIES: Final = 1_000
+"""Objects, uploads or parts in one answer to a listing: the most that OSS gives."""
+
+OSS_RESUMED_UPLOADS_MAX: Final = 5
+"""Unfinished uploads of a key, the newest ones, that are looked at for one to go on with."""
+
+OSS_SIGNED_URL_MAX_SECONDS: Final = 604_800
+"""OSS's limit on the validity of a URL with a signature of version 4: seven days."""

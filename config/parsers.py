@@ -1,14 +1,16 @@
-"""The one parser of request bodies."""
+"""The parsers of request bodies: JSON everywhere, and a form where an archive is uploaded."""
 
 import json
 from collections.abc import Mapping
 from typing import IO, Any, Final, NoReturn
 
+from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import BaseParser
+from rest_framework.parsers import BaseParser, DataAndFiles
 
 from config import limits
 from config.errors import ApiError, ErrorCode
+from config.uploads import read_archive_form
 
 _INTEGER_DIGITS_MAX: Final = 100
 _HUGE: Final = 10**_INTEGER_DIGITS_MAX
@@ -43,6 +45,26 @@ class LimitedJSONParser(BaseParser):
             raise ParseError("The request body is nested too deeply.") from error
         except ValueError as error:
             raise ParseError("The request body is not valid JSON.") from error
+
+
+class ArchiveFormParser(BaseParser):
+    """A multipart form (RFC 7578) with an archive in the field `file`, which streams to the disk.
+
+    Raises:
+        ApiError: see `read_archive_form`.
+        ParseError: no such form.
+    """
+
+    media_type = "multipart/form-data"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> "DataAndFiles[Any, Any]":
+        request = (parser_context or {})["request"]._request
+        try:
+            return DataAndFiles(*read_archive_form(request, stream, field="file"))
+        except MultiPartParserError as error:
+            raise ParseError("The request body is no multipart form.") from error
 
 
 def _parse_integer(digits: str) -> int:

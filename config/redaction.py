@@ -56,6 +56,7 @@ _SHAPES: Final = re.compile(
         | (?:xai|pplx|nvapi)-[A-Za-z0-9_-]{16,}          # xAI, Perplexity, NVIDIA
         | sess-[A-Za-z0-9]{16,}                          # OpenAI; a UUID, with its hyphens, is a client's session
         | LTAI[A-Za-z0-9]{12,}                           # Alibaba Cloud
+        | lcb_[A-Za-z0-9_-]{12,}                         # our own API tokens
       )
     | [0-9a-f]{32}\.[A-Za-z0-9]{16,}                     # Zhipu
     """
@@ -65,12 +66,22 @@ _SHAPES: Final = re.compile(
 
 _SHAPE_HINTS: Final = (
     *("key", "token", "secret", "pass", "authorization", "bearer", "eyj", "sk-", "aiza", "xai-", "pplx-", "nvapi-"),
-    *("hf_", "gsk_", "r8_", "ghp_", "gho_", "ghu_", "ghs_", "github_pat_", "sess-", "ltai"),
+    *("hf_", "gsk_", "r8_", "ghp_", "gho_", "ghu_", "ghs_", "github_pat_", "sess-", "ltai", "lcb_"),
 )
 """Lower-case. A text without any of them matches no shape but Zhipu's, and `in` is far quicker than the pattern."""
 
 _ZHIPU_HINT: Final = re.compile(r"\.(?<=[0-9a-f]{32}\.)[A-Za-z0-9]{16}")
 """Begins with the literal dot, which the engine finds quickly."""
+
+_SQUEEZED_HINTS: Final = (
+    *("key", "token", "secret", "pass", "pwd", "auth", "credential", "bearer", "cookie", "jwt"),
+    *("eyj", "aiza", "ltai"),
+)
+"""What squeezed text has one of when a name in it says something of its values, or a shape begins in it."""
+
+# What is left of the shapes. They begin with the literal, which the engine finds quickly.
+_HYPHEN_HINT: Final = re.compile(r"-(?:(?<=sk-)|(?<=xai-)|(?<=pplx-)|(?<=nvapi-)|(?<=sess-))")
+_UNDERSCORE_HINT: Final = re.compile(r"_(?:(?<=hf_)|(?<=gsk_)|(?<=r8_)|(?<=gh[opsu]_)|(?<=github_pat_)|(?<=lcb_))")
 
 _SECRET_NAME: Final = re.compile(
     r"apikey|(?:access|secret|private|signing|encryption|license)key|secret|password|passwd|passphrase|passcode|^pwd$"
@@ -114,6 +125,25 @@ def redact_text(text: str) -> str:
     if not any(hint in lowered for hint in _SHAPE_HINTS) and not _ZHIPU_HINT.search(text):
         return text
     return _SHAPES.sub(rf"\g<named>\g<keyed>{REDACTED}", text)
+
+
+def may_hold_secret(text: str) -> bool:
+    """Tell whether a JSON text could hold a secret; if not, `redact` returns the same value, and needn't be asked.
+
+    Looks for hints anywhere, across names and values, so it says yes too often: a fifth of the time of `redact`. The
+    same goes for `redact_text` of a text that is part of this one.
+    """
+    if "\\" in text:  # an escape could hide a hint
+        return True
+    squeezed = text.translate(_SQUEEZED)
+    for hint in _SQUEEZED_HINTS:  # `any` with a generator takes twice the time, and this runs for each event
+        if hint in squeezed:
+            return True
+    return (
+        _HYPHEN_HINT.search(text) is not None
+        or _UNDERSCORE_HINT.search(text) is not None
+        or _ZHIPU_HINT.search(text) is not None
+    )
 
 
 def redact(value: Any) -> Any:
@@ -183,6 +213,20 @@ def _squeeze(name: str) -> str:
         # One by one: sorting a long run of combining marks takes quadratic time.
         name = "".join(unicodedata.normalize("NFKD", character) for character in name)
     return _NOT_ALPHANUMERIC.sub("", name.lower())
+
+
+class _SqueezedCharacters(dict[int, str | None]):
+    """What `_squeeze` makes of each character, for `str.translate`; worked out when one is met first."""
+
+    def __missing__(self, codepoint: int) -> str | None:
+        squeezed = _squeeze(chr(codepoint)) or None  # None, and not the empty text, has a fast path in `translate`
+        if codepoint < _REMEMBERED_CODEPOINTS:
+            self[codepoint] = squeezed
+        return squeezed
+
+
+_REMEMBERED_CODEPOINTS: Final = 0x10000  # the characters of all living scripts
+_SQUEEZED: Final = _SqueezedCharacters()
 
 
 def _is_key_name(squeezed: str) -> bool:

@@ -55,6 +55,12 @@ if len(JWT_SECRET) < JWT_SECRET_MIN_CHARACTERS:
 if PRODUCTION and any(word in JWT_SECRET.lower().replace("_", "-") for word in _PLACEHOLDERS):
     raise ImproperlyConfigured("JWT_SECRET looks like a placeholder: production needs random characters.")
 
+ADMIN_API_KEY = env.text("ADMIN_API_KEY")
+if ADMIN_API_KEY and (len(ADMIN_API_KEY) < JWT_SECRET_MIN_CHARACTERS or not ADMIN_API_KEY.isascii()):
+    raise ImproperlyConfigured(f"ADMIN_API_KEY must have at least {JWT_SECRET_MIN_CHARACTERS} ASCII characters.")
+if PRODUCTION and any(word in ADMIN_API_KEY.lower().replace("_", "-") for word in _PLACEHOLDERS):
+    raise ImproperlyConfigured("ADMIN_API_KEY looks like a placeholder: production needs random characters.")
+
 # One operator secret; Django's signing and ours are kept apart by the salts that each use names.
 SECRET_KEY = JWT_SECRET
 
@@ -139,7 +145,9 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATA_UPLOAD_MAX_MEMORY_SIZE = limits.REQUEST_BODY_MAX_BYTES
+DATA_UPLOAD_MAX_MEMORY_SIZE = limits.REQUEST_BODY_MAX_BYTES  # of a form without its files
+DATA_UPLOAD_MAX_NUMBER_FILES = limits.UPLOAD_FORM_FILES_MAX
+FILE_UPLOAD_HANDLERS = ["config.uploads.SiteUploadHandler"]
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION and not PUBLIC_BASE_URL.startswith("http://")
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -249,10 +257,17 @@ OSS_DOWNLOAD_URL_EXPIRE_SECONDS = env.integer(
 OSS_BUNDLE_PREFIX = env.text("OSS_BUNDLE_PREFIX", "bundles/").strip("/") + "/"
 if OSS_BUNDLE_PREFIX == "/" or ".." in OSS_BUNDLE_PREFIX.split("/"):
     raise ImproperlyConfigured("OSS_BUNDLE_PREFIX must be a folder name such as bundles/.")
+# Version 4 needs the region; version 1 is what older private installations speak.
+OSS_SIGNATURE_VERSION = env.choice("OSS_SIGNATURE_VERSION", ("v1", "v4"), "v4" if OSS_REGION_ID else "v1")
+if OSS_ENABLED and OSS_SIGNATURE_VERSION == "v4" and not OSS_REGION_ID:
+    raise ImproperlyConfigured("OSS_SIGNATURE_VERSION v4 needs OSS_REGION_ID.")
 if OSS_ENABLED:
     for _name in ("OSS_ENDPOINT", "OSS_BUCKET_NAME", "OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"):
         if not globals()[_name]:
             raise ImproperlyConfigured(f"{_name} must be set when OSS_ENABLED is true.")
+
+# Hosts of bundles elsewhere that may have a private address: a mirror on the campus, say.
+VERIFY_PRIVATE_HOSTS = frozenset(host.lower() for host in env.items("VERIFY_PRIVATE_HOSTS"))
 
 # Content-hashed names need collectstatic (the image runs it); without it the finders serve the files as they lie.
 _collected = BASE_DIR / "staticfiles"
@@ -271,6 +286,9 @@ STORAGES: dict[str, dict[str, Any]] = {
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
+
+# --- Telemetry ----------------------------------------------------------------------------------------------------
+ANALYTICS_RETENTION_DAYS = env.integer("ANALYTICS_RETENTION_DAYS", 730, minimum=31, maximum=36_500)
 
 # --- Where a lower room gets an answer from a higher one (see each Protocol) ---------------------------------------
 ARTIFACT_ACCESS = "updates.access.ReleaseArtifactAccess"  # storage.access.ArtifactAccess

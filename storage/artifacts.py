@@ -1,11 +1,13 @@
 """What other rooms may ask of the artifact store, wherever it lies."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import IO, cast
 
 from django.core.files.base import File
 from django.core.files.storage import storages
 
-from storage.base import ArtifactStorage
+from storage.base import ArtifactStorage, StoredArtifact
 from storage.keys import check_key
 
 
@@ -31,7 +33,8 @@ def artifact_url(*, key: str, base_url: str, expires_seconds: int | None = None)
 def store_artifact(*, key: str, content: IO[bytes]) -> None:
     """Store `content`, read from its beginning; it must be seekable. The same bytes again are no error.
 
-    On return the bytes are durable. A process killed on the way leaves nothing under the key.
+    On return the bytes are durable. A process killed on the way leaves nothing under the key. After a failure, storing
+    the same bytes again goes on where the store can: OSS keeps the parts of a large upload.
 
     Raises:
         ApiError: BUNDLE_RELEASE_CONFLICT when other bytes lie under the key; STORAGE_UNAVAILABLE.
@@ -67,3 +70,26 @@ def open_artifact(*, key: str) -> IO[bytes]:
 def delete_artifact(*, key: str) -> None:
     """Delete the artifact; none is no error. Only for what was never published: published bytes stay for ever."""
     artifact_storage().delete(check_key(key))
+
+
+def list_artifacts(*, prefix: str) -> Iterator[StoredArtifact]:
+    """Yield what lies under keys that begin with `prefix`, in no certain order, without holding it all in memory.
+
+    What is stored or deleted meanwhile may be among it or not.
+
+    Raises:
+        ApiError: STORAGE_UNAVAILABLE, also in the middle of it.
+    """
+    return artifact_storage().list_artifacts(prefix)
+
+
+def abort_stale_uploads(*, older_than: datetime) -> int:
+    """Delete what unfinished uploads that began before a time have left; return how many there were.
+
+    OSS: parts of large objects below OSS_BUNDLE_PREFIX. Local: files that were never linked to their key. An upload
+    that still goes on begins anew in OSS, and fails locally.
+
+    Raises:
+        ApiError: STORAGE_UNAVAILABLE.
+    """
+    return artifact_storage().abort_stale_uploads(older_than)

@@ -1,5 +1,8 @@
 """What a place for artifacts must be able to do, besides Django's storage API."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import IO, Any, cast
 
 from django.core.files.storage import Storage
@@ -7,6 +10,15 @@ from django.core.files.storage import Storage
 from config.errors import ApiError, ErrorCode
 
 BLOCK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArtifact:
+    """What lies in the store under a key, and since when."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
 
 
 class ArtifactStorage(Storage):
@@ -25,6 +37,14 @@ class ArtifactStorage(Storage):
         """Return an absolute URL that a plain GET downloads; see `storage.artifacts.artifact_url`."""
         raise NotImplementedError
 
+    def list_artifacts(self, prefix: str) -> Iterator[StoredArtifact]:
+        """Yield what lies under keys that begin with `prefix`; see `storage.artifacts.list_artifacts`."""
+        raise NotImplementedError
+
+    def abort_stale_uploads(self, older_than: datetime) -> int:
+        """Give up unfinished uploads; see `storage.artifacts.abort_stale_uploads`."""
+        raise NotImplementedError
+
     def refuse_other_bytes(self, key: str, content: IO[bytes]) -> None:
         """Compare `content` with what lies under the key, from the beginning of both.
 
@@ -41,10 +61,10 @@ class ArtifactStorage(Storage):
                     return
 
 
-def read_block(source: Any) -> bytes:
-    """Read BLOCK_BYTES, or less only at the end: a network stream may return fewer on each call."""
+def read_block(source: Any, size: int = BLOCK_BYTES) -> bytes:
+    """Read `size` bytes, or less only at the end: a network stream may return fewer on each call."""
     parts: list[bytes] = []
-    missing = BLOCK_BYTES
+    missing = size
     while missing and (part := source.read(missing)):
         parts.append(part)
         missing -= len(part)

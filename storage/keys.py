@@ -31,6 +31,15 @@ def check_key(key: str) -> str:
     return key
 
 
+def is_key(name: str) -> bool:
+    """Tell keys of artifacts from what others put into the same folder or bucket: hidden files, folder objects."""
+    try:
+        check_key(name)
+    except SuspiciousFileOperation:
+        return False
+    return True
+
+
 def folder_of(key: str) -> str:
     """Return the key's folder with its final `/`, or the key itself when it lies in none: "" would mean everything."""
     folder, separator, _name = key.rpartition("/")

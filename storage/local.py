@@ -3,26 +3,27 @@
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
+from django.utils import timezone
 
 from config import limits
 from config.errors import ApiError, ErrorCode
-from storage.base import BLOCK_BYTES, ArtifactStorage
-from storage.keys import check_key
+from storage.base import BLOCK_BYTES, ArtifactStorage, StoredArtifact
+from storage.keys import check_key, is_key
 from storage.signatures import signed_url
 
 logger = logging.getLogger(__name__)
 
 _INCOMING: Final = ".incoming"  # no key can name it: see storage.keys
-_LEFTOVER_SECONDS: Final = 86_400
+_LEFTOVER_AGE: Final = timedelta(days=1)
 
 
 class LocalArtifactStorage(ArtifactStorage, FileSystemStorage):
@@ -57,6 +58,18 @@ class LocalArtifactStorage(ArtifactStorage, FileSystemStorage):
     def download_url(self, key: str, *, base_url: str, expires_seconds: int | None) -> str:
         return signed_url(check_key(key), base_url=base_url, expires_seconds=expires_seconds)
 
+    def list_artifacts(self, prefix: str) -> Iterator[StoredArtifact]:
+        root = Path(self.location)
+        with _outage():
+            for path in _walk(root / prefix.rpartition("/")[0]):
+                key = path.relative_to(root).as_posix()
+                if key.startswith(prefix) and is_key(key) and (status := _status(path)):
+                    yield StoredArtifact(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+    def abort_stale_uploads(self, older_than: datetime) -> int:
+        with _outage():
+            return _remove_leftovers(Path(self.location) / _INCOMING, older_than)
+
     def _open(self, name: str, mode: str = "rb") -> File[bytes]:
         with _outage():
             return File(open(self.path(name), mode))
@@ -81,7 +94,7 @@ class LocalArtifactStorage(ArtifactStorage, FileSystemStorage):
     def _write_temporary(self, content: File[bytes]) -> Path:
         folder = Path(self.location) / _INCOMING
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
+        _remove_leftovers(folder, timezone.now() - _LEFTOVER_AGE)
         descriptor, name = tempfile.mkstemp(dir=folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -124,12 +137,33 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Delete what processes that were killed while writing have left."""
-    oldest = time.time() - _LEFTOVER_SECONDS
-    for file in folder.iterdir():
-        try:
-            if file.stat().st_mtime < oldest:
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder; what vanishes meanwhile, the folder itself included, is no error."""
+
+    def report(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for parent, _folders, names in os.walk(folder, onerror=report):
+        yield from (Path(parent, name) for name in names)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _remove_leftovers(folder: Path, older_than: datetime) -> int:
+    """Delete what processes that were killed while writing have left; return the number of files."""
+    removed = 0
+    for file in _walk(folder):
+        status = _status(file)
+        if status and status.st_mtime < older_than.timestamp():
+            try:
                 file.unlink()
-        except FileNotFoundError:
-            continue  # another process was faster
+                removed += 1
+            except FileNotFoundError:
+                continue  # another process was faster
+    return removed

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from config import limits
 from config.errors import ApiError, ErrorCode
-from storage.addresses import origin
+from storage.addresses import origin, region
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def assume_role(*, keys: Sequence[str], duration_seconds: int, session_name: str
     client = AcsClient(
         settings.OSS_ACCESS_KEY_ID,
         settings.OSS_ACCESS_KEY_SECRET,
-        _region(),
+        region(),
         auto_retry=False,
         connect_timeout=_CONNECT_SECONDS,
         timeout=_ANSWER_SECONDS,
@@ -101,13 +101,8 @@ def _resource(key: str) -> str:
     return f"acs:oss:*:*:{settings.OSS_BUCKET_NAME}/{key}"
 
 
-def _region() -> str:
-    """Return the region as STS calls it; OSS puts `oss-` before it."""
-    return str(settings.OSS_REGION_ID).removeprefix("oss-")
-
-
 def _endpoint() -> str:
     if settings.OSS_STS_ENDPOINT:
         return origin(settings.OSS_STS_ENDPOINT)
-    region = _region()
-    return f"https://sts.{region}.aliyuncs.com" if region else "https://sts.aliyuncs.com"
+    place = region()
+    return f"https://sts.{place}.aliyuncs.com" if place else "https://sts.aliyuncs.com"

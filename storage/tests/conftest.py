@@ -6,7 +6,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from storage.access import ReadableArtifact
-from storage.tests import servers
+from storage.tests import oss_server, servers
 from storage.tests.access import HandmadeAccess
 from tests.cast import Actor
 
@@ -47,6 +47,7 @@ def use_oss(settings: Settings) -> Callable[..., None]:
             "OSS_ROLE_ARN": "",
             "OSS_STS_ENDPOINT": "",
             "OSS_DOWNLOAD_SIGNED_URL_ENABLED": True,
+            "OSS_SIGNATURE_VERSION": "v4",
             "STORAGES": {**settings.STORAGES, "artifacts": {"BACKEND": "storage.oss.OssArtifactStorage"}},
         }
         for name, value in (values | overrides).items():
@@ -56,16 +57,25 @@ def use_oss(settings: Settings) -> Callable[..., None]:
 
 
 @pytest.fixture
-def oss(use_oss: Callable[..., None]) -> Iterator[servers.Server]:
-    """An OSS that checks signatures, with one bucket, in use."""
-    with servers.running(servers.OssHandler) as server:
-        use_oss(OSS_ENDPOINT=f"http://{server.address}")
+def signature_version() -> str:
+    """Of the OSS that `oss` runs. Tests run with both by parametrizing it."""
+    return "v4"
+
+
+@pytest.fixture
+def oss(
+    use_oss: Callable[..., None], signature_version: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[oss_server.OssServer]:
+    """An OSS that checks signatures, with one bucket, in use. Requests that fail are made again without a pause."""
+    monkeypatch.setattr("config.limits.OSS_BACKOFF_SECONDS", 0.0)
+    with servers.running(oss_server.OssServer(signature_version)) as server:
+        use_oss(OSS_ENDPOINT=f"http://{server.address}", OSS_SIGNATURE_VERSION=signature_version)
         yield server
 
 
 @pytest.fixture
 def sts(use_oss: Callable[..., None]) -> Iterator[servers.Server]:
     """An STS that checks signatures, in use beside OSS."""
-    with servers.running(servers.StsHandler) as server:
+    with servers.running(servers.Server(servers.StsHandler)) as server:
         use_oss(OSS_ROLE_ARN="acs:ram::1:role/learner", OSS_STS_ENDPOINT=f"http://{server.address}")
         yield server

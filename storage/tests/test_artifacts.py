@@ -5,26 +5,29 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.core.exceptions import SuspiciousFileOperation
+from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from config.errors import ApiError, ErrorCode
-from storage import oss as oss_module
 from storage.artifacts import (
+    abort_stale_uploads,
     artifact_exists,
     artifact_size,
     artifact_storage,
     artifact_url,
     delete_artifact,
+    list_artifacts,
     open_artifact,
     store_artifact,
 )
 from storage.local import LocalArtifactStorage
-from storage.tests import servers
 from tests.races import in_parallel
 
 KEY = "bundles/experts/critic/1.0.0/bundle.tar.gz"
@@ -48,9 +51,16 @@ store_artifact(key="{KEY}", content=Slow(bytes(50_000_000)))
 """
 
 
-@pytest.fixture(params=["local", "oss"])
-def anywhere(request: pytest.FixtureRequest) -> None:
-    request.getfixturevalue("artifact_root" if request.param == "local" else "oss")
+@pytest.fixture(params=["local", "v1", "v4"])
+def signature_version(request: pytest.FixtureRequest) -> str:
+    """Where the artifacts lie: in a folder, or in an OSS that accepts this version of signatures only."""
+    return str(request.param)
+
+
+@pytest.fixture
+def anywhere(request: pytest.FixtureRequest, signature_version: str, settings: Settings) -> None:
+    settings.OSS_BUNDLE_PREFIX = "bundles/"
+    request.getfixturevalue("artifact_root" if signature_version == "local" else "oss")
 
 
 @pytest.mark.usefixtures("anywhere")
@@ -104,7 +114,7 @@ class TestAnywhere:
         assert not artifact_exists(key=KEY)
 
     def test_more_than_one_part(self) -> None:
-        data = os.urandom(1024) * (21 * 1024)  # 21 MiB: three parts in OSS
+        data = os.urandom(21 * 1024) * 1024  # 21 MiB: three parts in OSS
 
         store_artifact(key=KEY, content=io.BytesIO(data))
         store_artifact(key=KEY, content=io.BytesIO(data))
@@ -113,6 +123,37 @@ class TestAnywhere:
             assert file.read() == data
         with pytest.raises(ApiError):
             store_artifact(key=KEY, content=io.BytesIO(data[:-1] + b"x"))
+
+    def test_what_lies_below_a_prefix(self) -> None:
+        keys = [f"bundles/experts/é +{number}%/1.0.0/bundle.tar.gz" for number in range(5)]
+        for number, key in enumerate([*keys, "bundles-other/x", "other/bundles/x"]):
+            store_artifact(key=key, content=io.BytesIO(b"x" * number))
+
+        found = {artifact.key: artifact for artifact in list_artifacts(prefix="bundles/")}
+
+        assert sorted(found) == keys
+        assert [found[key].size_bytes for key in keys] == [0, 1, 2, 3, 4]
+        assert all(abs(timezone.now() - found[key].modified_at) < timedelta(seconds=60) for key in keys)
+        assert [artifact.key for artifact in list_artifacts(prefix="bundles/experts/é +3")] == [keys[3]]
+        assert list(list_artifacts(prefix="nothing/")) == []
+
+    def test_a_listing_of_many_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("config.limits.OSS_PAGE_ENTRIES", 2)
+        for number in range(5):
+            store_artifact(key=f"bundles/{number}", content=io.BytesIO(b"x"))
+
+        found = [artifact.key for artifact in islice(list_artifacts(prefix="bundles/"), 10)]
+        for artifact in list_artifacts(prefix="bundles/"):
+            delete_artifact(key=artifact.key)
+
+        assert sorted(found) == [f"bundles/{number}" for number in range(5)]
+        assert list(list_artifacts(prefix="")) == []
+
+    def test_there_is_nothing_stale(self) -> None:
+        store_artifact(key=KEY, content=io.BytesIO(b"x"))
+
+        assert abort_stale_uploads(older_than=timezone.now() + timedelta(days=1)) == 0
+        assert artifact_exists(key=KEY)
 
     def test_of_many_at_once_one_wins(self) -> None:
         def store(number: int) -> str:
@@ -190,6 +231,41 @@ class TestLocalFolder:
 
         assert [path.name for path in incoming.iterdir()] == ["new"]
 
+    def test_what_a_killed_process_left_can_be_cleared_away(self, artifact_root: Path) -> None:
+        incoming = artifact_root / ".incoming"
+        incoming.mkdir(parents=True)
+        for name, age in (("old", 7_200), ("new", 60)):
+            (incoming / name).write_bytes(b"half")
+            os.utime(incoming / name, (time.time() - age,) * 2)
+
+        removed = abort_stale_uploads(older_than=timezone.now() - timedelta(hours=1))
+
+        assert removed == 1
+        assert [path.name for path in incoming.iterdir()] == ["new"]
+
+    def test_a_listing_names_artifacts_only(self, artifact_root: Path) -> None:
+        store_artifact(key=KEY, content=io.BytesIO(b"x"))
+        for name in (".incoming/half", "bundles/.hidden/x", "bundles/a\\b"):
+            (artifact_root / name).parent.mkdir(parents=True, exist_ok=True)
+            (artifact_root / name).write_bytes(b"x")
+        (artifact_root / "bundles/broken").symlink_to("nowhere")
+
+        assert [artifact.key for artifact in list_artifacts(prefix="")] == [KEY]
+
+    def test_a_folder_that_cannot_be_listed_is_an_outage(
+        self, artifact_root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(path: object) -> object:
+            raise PermissionError(13, "Permission denied")
+
+        artifact_root.mkdir()
+        monkeypatch.setattr("os.scandir", refuse)  # as root, no mode of a folder refuses
+
+        with pytest.raises(ApiError) as caught:
+            list(list_artifacts(prefix="bundles/"))
+
+        assert caught.value.code is ErrorCode.STORAGE_UNAVAILABLE
+
     def test_the_setting_is_read_at_each_call(self, artifact_root: Path) -> None:
         store_artifact(key=KEY, content=io.BytesIO(b"x"))
 
@@ -222,83 +298,3 @@ class TestLocalFolder:
         assert caught.value.code is ErrorCode.BUNDLE_RELEASE_CONFLICT
         assert (artifact_root / KEY).read_bytes() == b"first"
         assert list((artifact_root / ".incoming").iterdir()) == []
-
-
-class TestOss:
-    def test_a_race_that_is_lost_at_the_upload(self, oss: servers.Server) -> None:
-        oss.before_put = lambda: oss.objects.setdefault(KEY, b"first")
-
-        with pytest.raises(ApiError) as caught:
-            store_artifact(key=KEY, content=io.BytesIO(b"second"))
-        store_artifact(key=KEY, content=io.BytesIO(b"first"))
-
-        assert caught.value.code is ErrorCode.BUNDLE_RELEASE_CONFLICT
-        assert oss.objects[KEY] == b"first"
-
-    def test_a_bucket_with_versioning_ignores_that_overwriting_is_forbidden(self, oss: servers.Server) -> None:
-        oss.versioning = True
-        store_artifact(key=KEY, content=io.BytesIO(b"first"))
-
-        with pytest.raises(ApiError) as caught:
-            store_artifact(key=KEY, content=io.BytesIO(b"second"))
-
-        assert caught.value.code is ErrorCode.BUNDLE_RELEASE_CONFLICT
-        assert oss.objects[KEY] == b"first"
-
-    def test_parts_of_an_upload_that_fails_are_given_up(self, oss: servers.Server) -> None:
-        oss.before_put = lambda: oss.objects.setdefault(KEY, b"first")
-
-        with pytest.raises(ApiError) as caught:
-            store_artifact(key=KEY, content=io.BytesIO(b"x" * (11 * 1024 * 1024)))
-
-        assert caught.value.code is ErrorCode.BUNDLE_RELEASE_CONFLICT
-        assert oss.requests[-2].startswith(f"DELETE {KEY} uploadId")
-
-    @pytest.mark.parametrize("mode", ["fail", "hang", "gone", "wrong secret", "wrong bucket"])
-    def test_an_outage(
-        self, oss: servers.Server, use_oss: Callable[..., None], monkeypatch: pytest.MonkeyPatch, mode: str
-    ) -> None:
-        monkeypatch.setattr(oss_module, "_TIMEOUTS", (0.3, 0.3))
-        endpoint = f"http://{oss.address}"
-        match mode:
-            case "gone":
-                oss.shutdown()
-                oss.server_close()
-            case "wrong secret":
-                use_oss(OSS_ENDPOINT=endpoint, OSS_ACCESS_KEY_SECRET="another")
-            case "wrong bucket":
-                use_oss(OSS_ENDPOINT=endpoint, OSS_BUCKET_NAME="another-bucket")
-            case _:
-                oss.mode = mode
-
-        for call in (
-            lambda: artifact_exists(key=KEY),
-            lambda: artifact_size(key=KEY),
-            lambda: open_artifact(key=KEY),
-            lambda: delete_artifact(key=KEY),
-            lambda: store_artifact(key=KEY, content=io.BytesIO(b"x")),
-        ):
-            with pytest.raises(ApiError) as caught:
-                call()
-            assert caught.value.code is ErrorCode.STORAGE_UNAVAILABLE
-            assert caught.value.retry_after
-        assert oss.objects == {}
-
-    def test_a_connection_that_breaks_is_no_short_file(self, oss: servers.Server) -> None:
-        oss.objects[KEY] = b"x" * 100_000
-        oss.mode = "cut"
-
-        with open_artifact(key=KEY) as file, pytest.raises(ApiError) as caught:
-            file.read()
-
-        assert caught.value.code is ErrorCode.STORAGE_UNAVAILABLE
-
-    def test_the_log_names_no_secret(self, oss: servers.Server, caplog: pytest.LogCaptureFixture) -> None:
-        oss.mode = "fail"
-
-        with pytest.raises(ApiError):
-            artifact_exists(key=KEY)
-
-        assert "OSS fails" in caplog.text
-        assert servers.ACCESS_KEY_SECRET not in caplog.text
-        assert "Signature" not in caplog.text

@@ -1,0 +1,277 @@
+"""Uploads: files that stream to the disk and are hashed on their way, within bounds, from people who may.
+
+Django's own handlers hold small files in memory, and keep large ones under a name that `kill -9` leaves behind.
+"""
+
+import hashlib
+import logging
+import queue
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Final
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, SkipFile
+from django.http import HttpRequest, QueryDict
+from django.http.multipartparser import MultiPartParser
+from django.utils.datastructures import MultiValueDict
+
+from config import limits
+from config.errors import ApiError, ErrorCode
+
+logger = logging.getLogger(__name__)
+
+Form = tuple[QueryDict, MultiValueDict[str, UploadedFile[Any]]]
+GiveBack = Callable[[], object]
+
+_BLOCK_BYTES: Final = 256 * 1024
+
+
+def body_max_bytes() -> int:
+    """Return the largest body that an upload may have: the archive, and what a form has besides."""
+    return limits.BUNDLE_ARCHIVE_MAX_BYTES + limits.UPLOAD_FORM_MAX_BYTES
+
+
+# --- Places: a learner's check stays answered while staff upload ----------------------------------------------------
+
+
+class Places:
+    """Places for work that holds its thread for as long as somebody's network takes.
+
+    A place may be given back by the garbage collector, in the middle of taking one: of what the standard library has,
+    only a SimpleQueue allows that.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(number):
+            self._free.put(None)
+
+    def take(self) -> GiveBack:
+        """Take a place and return what gives it back, once however often it is called.
+
+        Raises:
+            ApiError: SERVICE_UNAVAILABLE at once when none is free.
+        """
+        try:
+            self._free.get_nowait()
+        except queue.Empty:
+            raise ApiError(ErrorCode.SERVICE_UNAVAILABLE, retry_after=limits.RETRY_AFTER_BUSY_SECONDS) from None
+        held = [None]
+
+        def give_back() -> None:
+            with suppress(IndexError):
+                self._free.put(held.pop())
+
+        return give_back
+
+
+_places: Final = Places(max(1, settings.WEB_THREADS // 4))
+"""A quarter of this process's threads: downloads may hold half of them, and the rest is for what must not fail."""
+
+
+@contextmanager
+def slow_place() -> Iterator[None]:
+    """Hold one of the places of uploads, for other work that takes as long.
+
+    Raises:
+        ApiError: SERVICE_UNAVAILABLE at once when none is free.
+    """
+    release = _places.take()
+    try:
+        yield
+    finally:
+        release()
+
+
+# --- One uploaded file ----------------------------------------------------------------------------------------------
+
+
+class StreamedUpload(UploadedFile[bytes]):
+    """An uploaded file, on disk without a name: whatever ends the process, nothing of it stays.
+
+    Closing it, which the end of the request does, frees the disk and gives back the upload's place.
+    """
+
+    sha256: str = ""
+    """Of the bytes, 64 lower-case hexadecimal digits."""
+    is_too_large: bool = False
+    """It is larger than an archive may be; `size` says how large, and its content was dropped."""
+
+    def __init__(self, name: str, content_type: str, release: GiveBack) -> None:
+        self._disk: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115  closed by _end
+            dir=settings.FILE_UPLOAD_TEMP_DIR
+        )
+        super().__init__(self._disk, name, content_type, size=0)
+        self._digest = hashlib.sha256()
+        self._end = weakref.finalize(self, _end_upload, self._disk, release)
+
+    def append(self, block: bytes) -> None:
+        self.size = (self.size or 0) + len(block)
+        if self.size > limits.BUNDLE_ARCHIVE_MAX_BYTES:
+            self._drop_content()
+            return
+        self._digest.update(block)
+        self._disk.write(block)
+
+    def finish(self) -> None:
+        self.sha256 = self._digest.hexdigest()
+        self._disk.seek(0)
+
+    def close(self) -> None:
+        self._end()
+
+    def _drop_content(self) -> None:
+        if not self.is_too_large:
+            self.is_too_large = True
+            self._disk.seek(0)
+            self._disk.truncate()
+
+
+def _end_upload(file: IO[bytes], release: GiveBack) -> None:
+    try:
+        file.close()
+    except OSError:
+        logger.warning("An upload that ends could not be written to its end")  # a full disk; nobody reads it any more
+    finally:
+        release()
+
+
+# --- Reading a form -------------------------------------------------------------------------------------------------
+
+
+class _Spool(FileUploadHandler):
+    """Keeps the first file of a form that is wanted, and drops the bytes of all others."""
+
+    chunk_size = _BLOCK_BYTES
+
+    def __init__(self, release: GiveBack, *, wants: Callable[[str], bool], refuses: bool) -> None:
+        super().__init__()
+        self._release = release
+        self._wants = wants
+        self._refuses = refuses
+        self._upload: StreamedUpload | None = None
+
+    def new_file(self, field_name: str, file_name: str, content_type: str, *args: Any, **kwargs: Any) -> None:
+        if not self._wants(field_name):
+            raise SkipFile
+        if self._upload is not None:
+            if self._refuses:
+                raise _invalid(field_name, "Send one file only.")
+            raise SkipFile
+        with _disk():
+            self._upload = StreamedUpload(file_name, content_type, self._release)
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        assert self._upload is not None
+        with _disk():
+            self._upload.append(raw_data)
+        if self._upload.is_too_large and self._refuses:
+            raise too_large()
+
+    def file_complete(self, file_size: int) -> StreamedUpload | None:
+        if self._upload is not None:
+            with _disk():
+                self._upload.finish()
+        return self._upload
+
+    def upload_interrupted(self) -> None:
+        """Django calls this when the body ends within a file, and also when the last file was skipped."""
+        if self._upload is None or self._upload.sha256:
+            return
+        self.end()
+        if self._refuses:
+            raise ApiError(ErrorCode.MALFORMED_REQUEST, "The form ends in the middle of a file.")
+
+    def end(self) -> None:
+        if self._upload is not None:
+            self._upload.close()
+        self._release()
+
+    @property
+    def is_empty(self) -> bool:
+        return self._upload is None
+
+
+def read_archive_form(request: HttpRequest, stream: Any, *, field: str) -> Form:
+    """Read a multipart form of which one field is a file; other files are dropped. The request closes the file.
+
+    Raises:
+        ApiError: PAYLOAD_TOO_LARGE, as soon as it is known; VALIDATION_ERROR for a second file; MALFORMED_REQUEST;
+            SERVICE_UNAVAILABLE when all places are taken; STORAGE_UNAVAILABLE when the disk is full.
+        MultiPartParserError: it is no such form.
+        SuspiciousOperation: it has too many fields.
+        UnreadablePostError: the body breaks off.
+    """
+    if content_length(request.META) > body_max_bytes():
+        raise too_large()
+    return _read_form(request, stream, wants=lambda name: name == field, refuses=True)
+
+
+def _read_form(request: HttpRequest, stream: Any, *, wants: Callable[[str], bool], refuses: bool) -> Form:
+    is_slow = content_length(request.META) > limits.REQUEST_BODY_MAX_BYTES
+    spool = _Spool(_places.take() if is_slow else lambda: None, wants=wants, refuses=refuses)
+    try:
+        form = MultiPartParser(request.META, stream, [spool], request.encoding).parse()
+    except BaseException:
+        spool.end()
+        raise
+    if spool.is_empty:
+        spool.end()
+    return form
+
+
+class SiteUploadHandler(FileUploadHandler):
+    """Reads the forms of the admin, by the setting FILE_UPLOAD_HANDLERS.
+
+    Django reads a form before the view, to compare its CSRF token. So it is decided here that only staff may send
+    more than any body may have. Of a file that is too large the form tells: see `StreamedUpload.is_too_large`.
+    """
+
+    def handle_raw_input(
+        self,
+        input_data: Any,
+        META: dict[str, Any],  # noqa: N803  Django's name
+        content_length: int,
+        boundary: str,
+        encoding: str | None = None,
+    ) -> Form:
+        assert self.request is not None
+        may = _is_staff(self.request)
+        if not may and content_length > limits.REQUEST_BODY_MAX_BYTES:
+            raise RequestDataTooBig("Only staff may send a form of this size.")
+        return _read_form(self.request, input_data, wants=lambda _name: may, refuses=False)
+
+
+def content_length(environ: Mapping[str, Any]) -> int:
+    """Return the length of the body in bytes; 0 when it isn't known."""
+    text = str(environ.get("CONTENT_LENGTH") or "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def too_large() -> ApiError:
+    return ApiError(
+        ErrorCode.PAYLOAD_TOO_LARGE, f"The archive may have at most {limits.BUNDLE_ARCHIVE_MAX_BYTES:,} bytes."
+    )
+
+
+def _is_staff(request: HttpRequest) -> bool:
+    user = getattr(request, "user", None)
+    return bool(user and user.is_active and user.is_staff)
+
+
+def _invalid(field: str, message: str) -> ApiError:
+    return ApiError(ErrorCode.VALIDATION_ERROR, f"{field}: {message}", [{"field": field, "message": message}])
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        logger.error("The folder of temporary files fails: %s", error)
+        raise ApiError(ErrorCode.STORAGE_UNAVAILABLE, retry_after=limits.RETRY_AFTER_OUTAGE_SECONDS) from error
