@@ -1,6 +1,7 @@
 """Fixtures of the whole suite."""
 
 import functools
+import shutil
 import time
 
 import pytest
@@ -12,6 +13,12 @@ from rest_framework.test import APIClient
 from courses.models import Chapter, Course, Enrollment
 from tests.cast import Actor, make_actor
 from updates.catalogue import catalogue
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _empty_store() -> None:
+    """Begin without the artifacts of earlier runs: a store keeps what it has, and bundles may be others by now."""
+    shutil.rmtree(settings.ARTIFACT_ROOT, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -116,6 +116,21 @@ class ErrorCode(StrEnum):
         HTTPStatus.CONFLICT,
         "The release conflicts with an existing one.",
     )
+    BUNDLE_INVALID = (
+        "BUNDLE_INVALID",
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The bundle's archive is not what the release needs.",
+    )
+    ARTIFACT_UNREACHABLE = (
+        "ARTIFACT_UNREACHABLE",
+        HTTPStatus.BAD_GATEWAY,
+        "The bundle could not be fetched from its URL.",
+    )
+    EVENT_CONFLICT = (
+        "EVENT_CONFLICT",
+        HTTPStatus.CONFLICT,
+        "Another event with this id and time was stored before.",
+    )
     INTERNAL_ERROR = "INTERNAL_ERROR", HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on the server."
     SERVICE_UNAVAILABLE = (
         "SERVICE_UNAVAILABLE",

@@ -1,7 +1,7 @@
 """The OpenAPI document: each operation lists the error codes that it can answer, by status."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -41,14 +41,15 @@ def operation(
     request: type[serializers.Serializer[Any]] | None = None,
     errors: Iterable[ErrorCode | tuple[ErrorCode, HTTPStatus]] = (),
     status: HTTPStatus = HTTPStatus.OK,
+    also: Mapping[HTTPStatus, Any] | None = None,
     authenticated: bool = False,
-    parameters: Iterable[OpenApiParameter] = (),
+    parameters: Iterable[OpenApiParameter | type[serializers.Serializer[Any]]] = (),
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Document a view method: what it takes, what it answers, and every code that it may answer with.
 
     `errors` names the operation's own codes, as a pair where the status isn't the catalogue's; those that come
-    with a body, with a token or with any request are added.
+    with a body, with a token or with any request are added. `also` are further answers of success, by status.
     """
     listed = [*errors, *ALWAYS]
     header_parameters = list(parameters)
@@ -66,7 +67,11 @@ def operation(
         summary=summary,
         request=request,
         parameters=header_parameters,
-        responses={int(status): answer, **{int(s): _error_answer(c) for s, c in sorted(by_status.items())}},
+        responses={
+            int(status): answer,
+            **{int(other): of_other for other, of_other in (also or {}).items()},
+            **{int(s): _error_answer(c) for s, c in sorted(by_status.items())},
+        },
         **options,
     )
 

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.db import IntegrityError
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from psycopg.errors import RestrictViolation
 
 from courses import services
 from courses.models import Chapter, Course, Enrollment
@@ -26,10 +29,29 @@ def _without_delete(actions: dict[str, Any]) -> dict[str, Any]:
     return {name: action for name, action in actions.items() if name != "delete_selected"}
 
 
+class ChapterForm(forms.ModelForm[Chapter]):
+    """Clients file what they installed under a chapter's code: once the chapter has a release, its code stays."""
+
+    class Meta:
+        help_texts = {"chapter_code": "It can't change any more once the chapter has a release."}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if getattr(self.instance, "has_releases", False):
+            code = self.fields["chapter_code"]
+            code.disabled = True
+            code.widget.attrs |= {"title": "The chapter has releases.", "style": "opacity: 0.6"}
+
+
 class ChapterInline(admin.TabularInline[Chapter, Course]):
     model = Chapter
+    form = ChapterForm
     extra = 0
     fields = ("order", "chapter_code", "title", "is_active")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Chapter]:
+        released = Chapter.objects.filter(pk=OuterRef("pk"), releases__isnull=False)
+        return super().get_queryset(request).select_related("course").annotate(has_releases=Exists(released))
 
 
 @admin.register(Course)
@@ -37,6 +59,7 @@ class CourseAdmin(admin.ModelAdmin[Course]):
     list_display = ("course_code", "title", "instructor", "semester", "invite_code", "progression", "is_active")
     list_filter = ("is_active", "progression")
     search_fields = ("course_code", "title", "instructor")
+    ordering = ("course_code",)
     inlines = (ChapterInline,)
     actions = ("renew_invite_codes",)
     show_full_result_count = False
@@ -55,6 +78,23 @@ class CourseAdmin(admin.ModelAdmin[Course]):
         """A course that somebody joined or that has releases is switched off, not deleted."""
         used = obj is not None and (obj.enrollments.exists() or obj.chapters.exclude(releases=None).exists())
         return super().has_delete_permission(request, obj) and not used
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The form holds a released chapter's code; the database does, when a release was made since it was opened."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except IntegrityError as error:
+            if not isinstance(error.__cause__, RestrictViolation):
+                raise
+            message = "Nothing was saved: the code of a chapter that has releases can't change."
+            self.message_user(request, message, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
 
     @admin.action(description="Renew the invite code (the old one stops at once)", permissions=["change"])
     def renew_invite_codes(self, request: HttpRequest, courses: QuerySet[Course]) -> None:

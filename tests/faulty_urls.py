@@ -9,8 +9,6 @@ from rest_framework.request import Request
 
 from config.api import ApiViewSet
 from config.urls import handler400, handler403, handler404, handler500, urlpatterns
-from updates.models import BundleRelease
-from updates.services import publish_releases
 
 __all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
 
@@ -24,11 +22,6 @@ class FaultyViewSet(ApiViewSet):
 
     def outage(self, request: Request) -> NoReturn:
         raise OperationalError("connection refused")
-
-    def conflict(self, request: Request) -> NoReturn:
-        """Publishes what is published: the answer that a build pipeline will get."""
-        publish_releases(releases=list(BundleRelease.objects.filter(state=BundleRelease.State.PUBLISHED)), actor=None)
-        raise AssertionError("it was published twice")
 
 
 def form(request: HttpRequest) -> HttpResponse:
@@ -45,7 +38,6 @@ def plain_outage(request: HttpRequest) -> NoReturn:
 
 urlpatterns = [
     path("bug", FaultyViewSet.as_view({"get": "bug"})),
-    path("conflict", FaultyViewSet.as_view({"post": "conflict"})),
     path("form", form),
     path("outage", FaultyViewSet.as_view({"get": "outage"})),
     path("plain-bug", plain_bug),

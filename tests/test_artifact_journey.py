@@ -13,7 +13,8 @@ from rest_framework.test import APIClient
 from courses.models import Chapter, Course, Enrollment
 from tests.cast import Actor, error_code, make_actor
 from updates.models import BundleRelease
-from updates.services import withdraw_releases
+from updates.principals import command
+from updates.services.publication import withdraw_releases
 
 RESOLVE = "/v1/oss/resolve-artifact-url"
 CREDENTIALS = "/v1/oss/download-credentials"
@@ -71,7 +72,7 @@ def test_an_outsider_gets_it_by_no_name(soc101: Course, outsider: Actor) -> None
 def test_a_withdrawn_release_is_nobodys(student: Actor, django_capture_on_commit_callbacks: Any) -> None:
     release = BundleRelease.objects.get(bundle_type="chapter")
     with django_capture_on_commit_callbacks(execute=True):
-        withdraw_releases(releases=[release], actor=None)
+        withdraw_releases(releases=[release], principal=command("test"))
     assert error_code(resolve(student, release.artifact_key)) == "ARTIFACT_ACCESS_DENIED"
 
 

@@ -8,14 +8,14 @@ from django.utils import timezone
 
 from storage.access import ReadableArtifact
 from updates.catalogue import Snapshot, catalogue
-from updates.models import BundleType, chapter_scope_id
-from updates.selection import Release, is_due
-from updates.selectors import (
+from updates.device_checks import (
     APP_AGENTS_SCOPE,
     EXPERTS_SHARED_SCOPE,
     ReadableChapter,
     list_readable_chapters,
 )
+from updates.models import BundleType, chapter_scope_id
+from updates.selection import Release, is_due
 
 
 class ReleaseArtifactAccess:

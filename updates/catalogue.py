@@ -12,6 +12,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -25,6 +26,9 @@ TESTERS_GROUP: Final = "Testers"
 
 _COLUMNS: Final = tuple(field.name for field in fields(Release))
 """The columns of a release are read in the order of its fields; `_as_release` converts the first three."""
+_WITHDRAWN_COLUMNS: Final = ("bundle_type", "scope_id", "version", "published_at")
+
+_NOTHING: Final[Mapping[str, datetime]] = MappingProxyType({})
 
 Scope = tuple[str, str]
 """(bundle_type, scope_id)"""
@@ -36,11 +40,16 @@ class Snapshot:
 
     releases: Mapping[Scope, tuple[Release, ...]]
     """The published releases of each scope, the most recently published first."""
+    withdrawn: Mapping[Scope, Mapping[str, datetime]]
+    """When the withdrawn versions of each scope were published: devices may still have them."""
     testers: frozenset[uuid.UUID]
     """User ids of the members of the group Testers."""
 
     def of_scope(self, bundle_type: str, scope_id: str) -> tuple[Release, ...]:
         return self.releases.get((bundle_type, scope_id), ())
+
+    def withdrawn_of_scope(self, bundle_type: str, scope_id: str) -> Mapping[str, datetime]:
+        return self.withdrawn.get((bundle_type, scope_id), _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class Catalogue:
     def snapshot(self) -> Snapshot:
         """Return what is published, at most `limits.CATALOGUE_MAX_AGE_SECONDS` old.
 
-        No query while the picture is fresh, one while nothing changed, three otherwise. Not for a transaction that
+        No query while the picture is fresh, one while nothing changed, four otherwise. Not for a transaction that
         has changed releases itself: every thread would see what may yet be rolled back.
 
         Raises:
@@ -95,7 +104,8 @@ def _renew(picture: _Picture | None) -> _Picture:
     revision = CatalogueRevision.objects.values_list("revision", flat=True).filter(pk=1).first()
     if picture is not None and picture.revision == revision:
         return _Picture(picture.snapshot, revision, looked_at)
-    return _Picture(Snapshot(MappingProxyType(_read_releases()), _read_testers()), revision, looked_at)
+    snapshot = Snapshot(MappingProxyType(_read_releases()), MappingProxyType(_read_withdrawn()), _read_testers())
+    return _Picture(snapshot, revision, looked_at)
 
 
 def _read_testers() -> frozenset[uuid.UUID]:
@@ -110,6 +120,14 @@ def _read_releases() -> dict[Scope, tuple[Release, ...]]:
         release = _as_release(*row)
         by_scope[release.bundle_type, release.scope_id].append(release)
     return {scope: tuple(releases) for scope, releases in by_scope.items()}
+
+
+def _read_withdrawn() -> dict[Scope, Mapping[str, datetime]]:
+    rows = BundleRelease.objects.filter(state=BundleRelease.State.WITHDRAWN)
+    by_scope: dict[Scope, dict[str, datetime]] = defaultdict(dict)
+    for bundle_type, scope_id, version, published_at in rows.values_list(*_WITHDRAWN_COLUMNS):
+        by_scope[bundle_type, scope_id][version] = published_at
+    return {scope: MappingProxyType(versions) for scope, versions in by_scope.items()}
 
 
 def _as_release(experts: list[str], min_desktop: str, min_sidecar: str, *rest: Any) -> Release:

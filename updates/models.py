@@ -1,17 +1,19 @@
-"""Releases of bundles: what was published when, for whom, and with which bytes."""
+"""Releases of bundles: what was published when, for whom, with which bytes, by whom, and who may do it."""
 
 import re
 import uuid
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from courses.models import Chapter
+from courses.models import Chapter, Course
 from updates.selection import parse_version
 
 EXPERT_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,159}")
@@ -60,6 +62,8 @@ class BundleRelease(models.Model):
     `scope_id` is `core` for app agents, `shared` for shared experts, the expert's id, or
     `{course_id}/{chapter_code}` for a chapter. The bytes lie in the artifact store under `artifact_key`, or
     elsewhere at `external_url`. Once published, the bytes never change: a trigger refuses it.
+
+    Releases that are published in one act share a `cohort_key`; they are widened and withdrawn together.
     """
 
     class State(models.TextChoices):
@@ -70,7 +74,7 @@ class BundleRelease(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     bundle_type = models.CharField(max_length=32, choices=BundleType.choices)
     scope_id = models.CharField(max_length=160, validators=[scope_validator])
-    version = models.CharField(max_length=64, validators=[version_validator])
+    version = models.CharField(max_length=64, validators=[version_validator, validate_semantic_version])
     chapter = models.ForeignKey(Chapter, on_delete=models.PROTECT, null=True, blank=True, related_name="releases")
     state = models.CharField(max_length=16, choices=State.choices, default=State.DRAFT)
 
@@ -109,6 +113,9 @@ class BundleRelease(models.Model):
     published_at = models.DateTimeField(null=True, blank=True, help_text="The last publication; orders the releases.")
     first_published_at = models.DateTimeField(null=True, blank=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)
+    verified_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the bytes were last fetched from where they lie, and found right."
+    )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -141,13 +148,18 @@ class BundleRelease(models.Model):
         ]
         indexes = [
             models.Index(fields=["bundle_type", "scope_id", "-published_at"], name="updates_release_by_scope"),
+            models.Index(
+                fields=["cohort_key"], condition=models.Q(state="published"), name="updates_release_by_cohort"
+            ),
         ]
+        permissions = [("publish_bundlerelease", "Can publish, widen and withdraw releases")]
 
     def __str__(self) -> str:
         return f"{self.bundle_type}/{self.scope_id} {self.version}"
 
     def clean(self) -> None:
-        """Refuse a scope that no client would ask for."""
+        """Refuse a scope that no client would ask for, and bytes at an address that is none for strangers."""
+        self._clean_external_url()
         if self.bundle_type == BundleType.CHAPTER:
             if self.chapter is None or self.scope_id != chapter_scope_id(
                 self.chapter.course_id, self.chapter.chapter_code
@@ -157,6 +169,106 @@ class BundleRelease(models.Model):
             raise ValidationError({"scope_id": "Only the scope of a chapter has two parts."})
         elif self.scope_id != (expected := FIXED_SCOPES.get(self.bundle_type, self.scope_id)):
             raise ValidationError({"scope_id": f"This must be {expected}."})
+
+    def _clean_external_url(self) -> None:
+        address = urlsplit(self.external_url)
+        if self.external_url and (address.scheme != "https" or address.username is not None):
+            raise ValidationError({"external_url": "This must be an https URL without a name or password in it."})
+
+
+class Ability(models.TextChoices):
+    """What somebody may do with releases; the scopes of an API token."""
+
+    READ = "read", "Read: list releases"
+    UPLOAD = "upload", "Upload: make, change and delete drafts"
+    PUBLISH = "publish", "Publish: publish, widen and withdraw"
+
+
+class ApiToken(models.Model):
+    """What a build pipeline authenticates with. The token itself is shown once; only its digest is kept.
+
+    It may do what `abilities` say, with bundles of `bundle_types` (empty: all) and, when it is bound to a course, with
+    that course's chapters only; and never more than the person who made it may do at that moment.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100, unique=True, help_text="The audit shows it, e.g. the pipeline's name.")
+    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the token, hex.")
+    hint = models.CharField(max_length=16, editable=False, help_text="The token's first characters, to know it by.")
+    abilities = ArrayField(models.CharField(max_length=16, choices=Ability.choices))
+    bundle_types = ArrayField(
+        models.CharField(max_length=32, choices=BundleType.choices), default=list, blank=True, help_text="Empty: all."
+    )
+    # A token that outlived its course would be bound to none, and so to all.
+    course = models.ForeignKey(
+        Course,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="For this course's chapters only.",
+    )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ReleaseEvent(models.Model):
+    """One entry of the audit: who did what to a release, or was refused, and when.
+
+    It names the release's identity itself: drafts can be deleted, and a refused upload never was a release.
+    """
+
+    class Action(models.TextChoices):
+        CREATED = "created", "Draft made"
+        CHANGED = "changed", "Draft changed"
+        DELETED = "deleted", "Draft deleted"
+        PUBLISHED = "published", "Published"
+        WIDENED = "widened", "Rollout widened"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+        VERIFIED = "verified", "Bytes verified"
+
+    class ActorKind(models.TextChoices):
+        USER = "user", "Person"
+        TOKEN = "token", "API token"
+        ADMIN_KEY = "admin_key", "ADMIN_API_KEY"
+        COMMAND = "command", "Command"
+
+    id = models.BigAutoField(primary_key=True)
+    act_id = models.UUIDField(help_text="Shared by the entries of one act.")
+    release = models.ForeignKey(BundleRelease, on_delete=models.SET_NULL, null=True, related_name="events")
+    bundle_type = models.CharField(max_length=32, choices=BundleType.choices)
+    scope_id = models.CharField(max_length=160)
+    version = models.CharField(max_length=64)
+    action = models.CharField(max_length=16, choices=Action.choices)
+    refusal = models.TextField(blank=True, help_text="Why it was not done; empty: it was.")
+    changes = models.JSONField(default=dict, help_text="Each field that changed: [from, to].")
+    notices = models.JSONField(default=list, help_text="What whoever did it was told.")
+    actor_kind = models.CharField(max_length=16, choices=ActorKind.choices)
+    actor_name = models.CharField(max_length=254)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    token = models.ForeignKey(ApiToken, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["bundle_type", "scope_id", "-id"], name="updates_event_by_scope"),
+            models.Index(fields=["-id"], condition=~models.Q(refusal=""), name="updates_event_refused"),
+        ]
+
+    def __str__(self) -> str:
+        outcome = "refused" if self.refusal else self.get_action_display().lower()
+        return f"{self.bundle_type}/{self.scope_id} {self.version}: {outcome} ({self.actor_name})"
 
 
 class CatalogueRevision(models.Model):

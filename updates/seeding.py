@@ -1,7 +1,7 @@
 """The demonstration course SOC101 with its bundles: something real to try a client against."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,10 +14,14 @@ from django.db.models import Q
 from config.errors import ApiError, ErrorCode
 from courses.models import Chapter, Course
 from storage.artifacts import artifact_size, store_artifact
-from updates.bundles import Bundle, build_bundle
+from updates.bundles.base import Bundle
+from updates.bundles.build import build_bundle
+from updates.device_checks import APP_AGENTS_SCOPE, EXPERTS_SHARED_SCOPE
 from updates.models import BundleRelease, BundleType, chapter_scope_id
-from updates.selectors import APP_AGENTS_SCOPE, EXPERTS_SHARED_SCOPE, find_release
-from updates.services import publish_releases, upload_draft
+from updates.principals import Principal, command
+from updates.selectors import find_release
+from updates.services.drafts import upload_draft
+from updates.services.publication import publish_releases
 
 COURSE_CODE: Final = "SOC101"
 COURSE_ID: Final = uuid.uuid5(uuid.NAMESPACE_OID, f"llm-course/{COURSE_CODE}")
@@ -40,6 +44,7 @@ class SeedBundle:
     bundle_type: str
     scope_id: str
     source: Path
+    title: str = ""
     required_experts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -57,11 +62,10 @@ def seed_data(*, report: Report, warn: Report) -> None:
     with _one_at_a_time():
         course = _seed_course(report)
         chapters = [_seed_chapter(course, *chapter, report=report) for chapter in CHAPTERS]
-        drafts = [draft for bundle in _bundles(chapters[0]) if (draft := _seed_release(bundle, report, warn))]
-        if drafts:
-            publish_releases(releases=drafts, actor=None)
-        for draft in drafts:
-            report(f"{draft}: published.")
+        principal = command("seed_data")
+        for act in _acts(chapters[0]):
+            drafts = [draft for bundle in act if (draft := _seed_release(bundle, principal, report, warn))]
+            _publish(drafts, principal, report, warn)
 
 
 @contextmanager
@@ -106,21 +110,38 @@ def _seed_chapter(course: Course, code: str, title: str, order: int, *, report: 
     return chapter
 
 
-def _bundles(chapter: Chapter) -> list[SeedBundle]:
+def _acts(chapter: Chapter) -> list[list[SeedBundle]]:
+    """Return the bundles by the acts in which they are published: a chapter and its experts move as one."""
     scope_id = chapter_scope_id(chapter.course_id, chapter.chapter_code)
     return [
-        *(SeedBundle(*scope, _SOURCES.joinpath(*scope)) for scope in (APP_AGENTS_SCOPE, EXPERTS_SHARED_SCOPE)),
-        *(SeedBundle(BundleType.EXPERTS, expert, _SOURCES / "experts" / expert) for expert in EXPERTS),
-        SeedBundle(BundleType.CHAPTER, scope_id, _SOURCES / "chapter" / "ch1_intro", EXPERTS),
+        *([SeedBundle(*scope, _SOURCES.joinpath(*scope))] for scope in (APP_AGENTS_SCOPE, EXPERTS_SHARED_SCOPE)),
+        [
+            *(SeedBundle(BundleType.EXPERTS, expert, _SOURCES / "experts" / expert) for expert in EXPERTS),
+            SeedBundle(BundleType.CHAPTER, scope_id, _SOURCES / "chapter" / "ch1_intro", chapter.title, EXPERTS),
+        ],
     ]
 
 
-def _seed_release(wanted: SeedBundle, report: Report, warn: Report) -> BundleRelease | None:
+def _publish(drafts: Sequence[BundleRelease], principal: Principal, report: Report, warn: Report) -> None:
+    if not drafts:
+        return
+    try:
+        publish_releases(releases=drafts, principal=principal)
+    except ApiError as error:
+        if error.code is not ErrorCode.BUNDLE_RELEASE_CONFLICT:
+            raise
+        warn(f"{', '.join(map(str, drafts))}: not published. {error.message}")
+        return
+    for draft in drafts:
+        report(f"{draft}: published.")
+
+
+def _seed_release(wanted: SeedBundle, principal: Principal, report: Report, warn: Report) -> BundleRelease | None:
     """Make or complete one release; return it when it still has to be published."""
     release = find_release(bundle_type=wanted.bundle_type, scope_id=wanted.scope_id, version=VERSION)
     if release is None or release.first_published_at is None:
         with _build(wanted) as bundle:
-            return _upload(wanted, bundle, report, warn)
+            return _upload(wanted, bundle, principal, report, warn)
     if _bytes_are_there(release):
         report(f"{wanted}: there already ({release.state}).")
     else:
@@ -136,6 +157,7 @@ def _build(wanted: SeedBundle) -> AbstractContextManager[Bundle]:
         scope_id=wanted.scope_id,
         version=VERSION,
         created_at=_CREATED_AT,
+        title=wanted.title,
         required_experts=wanted.required_experts,
     )
 
@@ -149,14 +171,16 @@ def _bytes_are_there(release: BundleRelease) -> bool:
         return False
 
 
-def _upload(wanted: SeedBundle, bundle: Bundle, report: Report, warn: Report) -> BundleRelease | None:
+def _upload(
+    wanted: SeedBundle, bundle: Bundle, principal: Principal, report: Report, warn: Report
+) -> BundleRelease | None:
     try:
-        release = upload_draft(
-            bundle=bundle,
+        draft = upload_draft(
+            file=bundle.file,
             bundle_type=wanted.bundle_type,
             scope_id=wanted.scope_id,
             version=VERSION,
-            actor=None,
+            principal=principal,
         )
     except ApiError as error:
         if error.code is not ErrorCode.BUNDLE_RELEASE_CONFLICT:
@@ -164,7 +188,7 @@ def _upload(wanted: SeedBundle, bundle: Bundle, report: Report, warn: Report) ->
         warn(f"{wanted}: not made. {error.message}")
         return None
     report(f"{wanted}: built and stored, {bundle.size_bytes:,} bytes.")
-    return release
+    return draft.release
 
 
 def _restore(release: BundleRelease, bundle: Bundle, report: Report, warn: Report) -> None:

@@ -5,10 +5,12 @@ The rules are those of DESIGN.md, "Which release is current". Nothing here reads
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import takewhile
+from types import MappingProxyType
 from typing import Final
 
 from semver import Version
@@ -43,6 +45,7 @@ class Release:
     strict_versions: bool
     rollout_basis_points: int
     cohort_key: uuid.UUID
+    published_at: datetime
     publish_at: datetime | None
 
 
@@ -109,15 +112,21 @@ def in_rollout(release: Release, device: Device) -> bool:
     return bool(device.id) and rollout_bucket(release.cohort_key, device.id) < release.rollout_basis_points
 
 
+def unmet_minimums(release: Release, device: Device) -> dict[str, Version]:
+    """Return the minimums that the device doesn't meet, by the name of the release's field."""
+    minimums = (
+        ("min_desktop_version", release.min_desktop_version, device.desktop_version),
+        ("min_sidecar_version", release.min_sidecar_version, device.sidecar_version),
+    )
+    return {
+        name: minimum
+        for name, minimum, version in minimums
+        if minimum is not None and (release.strict_versions if version is None else version < minimum)
+    }
+
+
 def meets_minimums(release: Release, device: Device) -> bool:
-    pairs = (
-        (release.min_desktop_version, device.desktop_version),
-        (release.min_sidecar_version, device.sidecar_version),
-    )
-    return all(
-        minimum is None or (not release.strict_versions if version is None else version >= minimum)
-        for minimum, version in pairs
-    )
+    return not unmet_minimums(release, device)
 
 
 def may_have(release: Release, device: Device, now: datetime) -> bool:
@@ -129,18 +138,39 @@ def select_current(releases: Sequence[Release], device: Device, now: datetime) -
     return next((release for release in releases if may_have(release, device, now)), None)
 
 
-def select_update(releases: Sequence[Release], installed: str | None, device: Device, now: datetime) -> Selected | None:
+def select_blocked(releases: Sequence[Release], device: Device, now: datetime) -> list[Release]:
+    """Return what the device would be offered instead of its current release, were its app or sidecar new enough.
+
+    The most recently published first. What is not due, or not for this device's part of the rollout, isn't among them.
+    """
+    newer = takewhile(lambda release: not may_have(release, device, now), releases)
+    return [release for release in newer if is_due(release, now) and in_rollout(release, device)]
+
+
+def select_update(
+    releases: Sequence[Release],
+    installed: str | None,
+    device: Device,
+    now: datetime,
+    withdrawn: Mapping[str, datetime] = MappingProxyType({}),
+) -> Selected | None:
     """Return the current release when it is not the installed one.
 
-    It is mandatory when any release on the way to it was: the due ones published after the installed one, up to
-    and including the current. An installed version that is not among the published ones counts as none, so the
-    way begins at the oldest; a way back to an older release has only its end.
+    It is mandatory when any release on the way to it is: the due ones that were published after the installed one, up
+    to and including the current. A way back to an older release has only its end. An installed version that was never
+    published counts as none, so the way begins at the oldest.
+
+    Args:
+        withdrawn: when the scope's withdrawn versions were published. They are on no way, but a way may begin at one.
     """
     current = select_current(releases, device, now)
     if current is None or current.version == installed:
         return None
-    end = releases.index(current)
-    versions = [release.version for release in releases]
-    start = versions.index(installed) if installed in versions else len(versions)
-    way = releases[end : max(start, end + 1)]
-    return Selected(current, any(release.is_mandatory for release in way if is_due(release, now)))
+    times = {**withdrawn, **{release.version: release.published_at for release in releases}}
+    start = times.get(installed or "")
+    skipped = (
+        release
+        for release in releases[releases.index(current) + 1 :]
+        if is_due(release, now) and (start is None or release.published_at > start)
+    )
+    return Selected(current, current.is_mandatory or any(release.is_mandatory for release in skipped))

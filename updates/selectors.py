@@ -1,165 +1,37 @@
-"""Reads of releases: what a check answers, from one snapshot of the catalogue."""
+"""Reads of releases as rows, for those who publish; what devices are answered is in `updates.device_checks`."""
 
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from datetime import datetime
 
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from accounts.models import DeviceSession
-from courses.models import Enrollment
-from courses.selectors import canonical_uuid, get_enrolled_chapter
-from storage.artifacts import artifact_url
-from updates.catalogue import Snapshot, catalogue
-from updates.models import FIXED_SCOPES, BundleRelease, BundleType, chapter_scope_id
-from updates.selection import Device, Release, Selected, parse_version, select_current, select_update
-
-APP_AGENTS_SCOPE: Final = (BundleType.APP_AGENTS, FIXED_SCOPES[BundleType.APP_AGENTS])
-EXPERTS_SHARED_SCOPE: Final = (BundleType.EXPERTS_SHARED, FIXED_SCOPES[BundleType.EXPERTS_SHARED])
+from updates.models import BundleRelease, BundleType
+from updates.principals import Principal
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """One bundle that the client has to install, as the contract names it."""
+def list_releases(
+    *, principal: Principal, bundle_type: str = "", scope_id: str = "", state: str = "", limit: int, offset: int
+) -> tuple[list[BundleRelease], int]:
+    """Return a page of the releases that the principal's token covers, the newest first, and how many there are.
 
-    bundle_type: str
-    scope_id: str
-    version: str
-    artifact_url: str
-    sha256: str
-    size_bytes: int
-    mandatory: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AppCheck:
-    required: list[Descriptor]
-    optional: list[Descriptor]
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedChapter:
-    """`course_id` and `chapter_id` as the client sent them."""
-
-    course_id: str
-    chapter_id: str
-    required_experts: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ChapterCheck:
-    required: list[Descriptor]
-    resolved_chapter: ResolvedChapter
-
-
-@dataclass(frozen=True, slots=True)
-class ReadableChapter:
-    """An active chapter of an active course that a learner is enrolled in."""
-
-    id: uuid.UUID
-    course_id: uuid.UUID
-    chapter_code: str
-
-
-class _Check:
-    """One check of one device: everything in it is decided by the same snapshot at the same moment."""
-
-    def __init__(self, session: DeviceSession, base_url: str) -> None:
-        self._snapshot: Snapshot = catalogue.snapshot()
-        self._now = timezone.now()
-        self._base_url = base_url
-        self._device = Device(
-            id=session.device_id,
-            is_tester=session.user_id in self._snapshot.testers,
-            desktop_version=parse_version(session.desktop_version),
-            sidecar_version=parse_version(session.sidecar_version),
-        )
-
-    def current(self, bundle_type: str, scope_id: str) -> Release | None:
-        return select_current(self._snapshot.of_scope(bundle_type, scope_id), self._device, self._now)
-
-    def update(
-        self, bundle_type: str, scope_id: str, installed: str | None, *, shown_scope_id: str = ""
-    ) -> list[Descriptor]:
-        """List the scope's current release unless it is installed; `shown_scope_id` is what the client calls it."""
-        releases = self._snapshot.of_scope(bundle_type, scope_id)
-        selected = select_update(releases, installed, self._device, self._now)
-        return [self._describe(selected, shown_scope_id or scope_id)] if selected else []
-
-    def _describe(self, selected: Selected, scope_id: str) -> Descriptor:
-        release = selected.release
-        return Descriptor(
-            bundle_type=release.bundle_type,
-            scope_id=scope_id,
-            version=release.version,
-            artifact_url=release.external_url or artifact_url(key=release.artifact_key, base_url=self._base_url),
-            sha256=release.sha256,
-            size_bytes=release.size_bytes,
-            mandatory=selected.mandatory,
-        )
-
-
-def check_app(*, session: DeviceSession, installed: Mapping[str, Any], base_url: str) -> AppCheck:
-    """Say which bundles of the app itself this device has to install. No query while the catalogue is fresh.
-
-    Both client generations get the same two families: G1 installs whatever it is offered, and never reports
-    another one back.
+    An empty filter is none. Manifests, which may be large, are left out. Two queries.
     """
-    check = _Check(session, base_url)
-    return AppCheck(
-        required=check.update(*APP_AGENTS_SCOPE, _version(installed, BundleType.APP_AGENTS)),
-        optional=check.update(*EXPERTS_SHARED_SCOPE, _version(installed, BundleType.EXPERTS_SHARED)),
-    )
+    wanted = {"bundle_type": bundle_type, "scope_id": scope_id, "state": state}
+    rows = _covered(principal).filter(**{name: value for name, value in wanted.items() if value})
+    page = rows.defer("manifest").order_by("-created_at", "-pk")[offset : offset + limit]
+    return list(page), rows.count()
 
 
-def check_chapter(
-    *, session: DeviceSession, course_id: str, chapter_ref: str, installed: Mapping[str, Any], base_url: str
-) -> ChapterCheck:
-    """Say which bundles this device has to install before it opens the chapter. One query: enrolment and chapter.
-
-    `chapter_ref` is the chapter's code or UUID, and the answer's scope follows it: the client files the bundle
-    under that scope and looks it up there next time.
-
-    Raises:
-        ApiError: COURSE_ACCESS_DENIED, COURSE_NOT_FOUND, CHAPTER_NOT_FOUND.
-    """
-    chapter = get_enrolled_chapter(user_id=session.owner_id, course_id=course_id, chapter_ref=chapter_ref)
-    check = _Check(session, base_url)
-    scope_id = chapter_scope_id(chapter.course_id, chapter.chapter_code)
-    current = check.current(BundleType.CHAPTER, scope_id)
-    experts = list(dict.fromkeys(current.required_experts)) if current else []
-    installed_experts = installed.get("experts")
-    if not isinstance(installed_experts, dict):
-        installed_experts = {}
-    required = check.update(
-        BundleType.CHAPTER,
-        scope_id,
-        _version(installed, "chapter_bundle"),
-        shown_scope_id=chapter_ref if canonical_uuid(chapter_ref) else f"{course_id}/{chapter_ref}",
-    )
-    for expert in experts:
-        required += check.update(BundleType.EXPERTS, expert, _version(installed_experts, expert))
-    return ChapterCheck(required, ResolvedChapter(course_id, chapter_ref, experts))
-
-
-def _version(installed: Mapping[str, Any], name: str) -> str | None:
-    """Return the version that the client has of a bundle; anything but text is no version."""
-    version = installed.get(name)
-    return version if isinstance(version, str) and version else None
-
-
-def list_readable_chapters(*, user_id: uuid.UUID) -> list[ReadableChapter]:
-    """Return the chapters that a learner may open, those of the newest enrolment first. One query."""
-    rows = (
-        Enrollment.objects.filter(
-            user_id=user_id, removed_at=None, course__is_active=True, course__chapters__is_active=True
-        )
-        .order_by("-joined_at", "-pk", "course__chapters__order", "course__chapters__chapter_code")
-        .values_list("course__chapters__pk", "course_id", "course__chapters__chapter_code")
-    )
-    return [ReadableChapter(*row) for row in rows]
+def _covered(principal: Principal) -> QuerySet[BundleRelease]:
+    """What `Principal.covers` says of one release, for all."""
+    rows, token = BundleRelease.objects.all(), principal.token
+    if token is not None and token.bundle_types:
+        rows = rows.filter(bundle_type__in=token.bundle_types)
+    if token is not None and token.course_id is not None:
+        rows = rows.filter(chapter__course_id=token.course_id)
+    return rows
 
 
 def find_release(*, bundle_type: str, scope_id: str, version: str) -> BundleRelease | None:
@@ -169,3 +41,42 @@ def find_release(*, bundle_type: str, scope_id: str, version: str) -> BundleRele
         .filter(bundle_type=bundle_type, lower_scope=scope_id.lower(), lower_version=version.lower())
         .first()
     )
+
+
+def find_current(*, bundle_type: str, scope_id: str) -> BundleRelease | None:
+    """Return the scope's most recently published release whose time has come, whatever its rollout. One query."""
+    return (
+        BundleRelease.objects.filter(
+            offered_by(None),
+            bundle_type=bundle_type,
+            scope_id=scope_id,
+            state=BundleRelease.State.PUBLISHED,
+        )
+        .order_by("-published_at", "-pk")
+        .first()
+    )
+
+
+def missing_experts(releases: Sequence[BundleRelease], *, offered_from: datetime | None) -> list[str]:
+    """Return the experts that these need and that nobody would be offered with them. One query.
+
+    An expert is there when it is among these, or has a published release that is offered by the time these are: from
+    `offered_from` on, or now.
+    """
+    needed = {expert for release in releases for expert in release.required_experts}
+    needed -= {release.scope_id for release in releases if release.bundle_type == BundleType.EXPERTS}
+    if not needed:
+        return []
+    published = BundleRelease.objects.filter(
+        offered_by(offered_from),
+        bundle_type=BundleType.EXPERTS,
+        scope_id__in=needed,
+        state=BundleRelease.State.PUBLISHED,
+    )
+    return sorted(needed - set(published.values_list("scope_id", flat=True)))
+
+
+def offered_by(moment: datetime | None) -> Q:
+    """The condition that a release's time comes by this moment, or has come."""
+    now = timezone.now()
+    return Q(publish_at=None) | Q(publish_at__lte=max(moment or now, now))

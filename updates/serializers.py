@@ -74,9 +74,23 @@ class DescriptorAnswer(serializers.Serializer[Any]):
     mandatory = serializers.BooleanField()
 
 
+class BlockedAnswer(serializers.Serializer[Any]):
+    """A release that the device would be offered, were its app or sidecar new enough: the minimums that it misses."""
+
+    bundle_type = serializers.CharField()
+    scope_id = serializers.CharField()
+    version = serializers.CharField()
+    min_desktop_version = serializers.CharField(required=False, help_text="Absent when the device's is new enough.")
+    min_sidecar_version = serializers.CharField(required=False, help_text="Absent when the device's is new enough.")
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().to_representation(instance).items() if value is not None}
+
+
 class CheckAppAnswer(serializers.Serializer[Any]):
     required = DescriptorAnswer(many=True)  # type: ignore[assignment]  # the metaclass takes fields out of the class
     optional = DescriptorAnswer(many=True)
+    blocked = BlockedAnswer(many=True)
 
 
 class ResolvedChapterAnswer(serializers.Serializer[Any]):
@@ -88,3 +102,4 @@ class ResolvedChapterAnswer(serializers.Serializer[Any]):
 class CheckChapterAnswer(serializers.Serializer[Any]):
     required = DescriptorAnswer(many=True)  # type: ignore[assignment]  # the metaclass takes fields out of the class
     resolved_chapter = ResolvedChapterAnswer()
+    blocked = BlockedAnswer(many=True)

@@ -11,7 +11,7 @@ from config.api import ApiViewSet, validated
 from config.errors import ErrorCode
 from config.openapi import operation
 from config.urlbase import public_base_url
-from updates import selectors, serializers
+from updates import device_checks, serializers
 from updates.selection import known_version
 
 
@@ -30,7 +30,7 @@ class UpdateViewSet(ApiViewSet):
             desktop_version=_real_version(fields.get("desktop_version")),
             sidecar_version=_real_version(fields.get("sidecar_version")),
         )
-        check = selectors.check_app(
+        check = device_checks.check_app(
             session=session, installed=fields.get("installed") or {}, base_url=public_base_url(request)
         )
         return Response(serializers.CheckAppAnswer(check).data)
@@ -44,7 +44,7 @@ class UpdateViewSet(ApiViewSet):
     )
     def check_chapter(self, request: Request) -> Response:
         fields = validated(request, serializers.CheckChapterRequest)
-        check = selectors.check_chapter(
+        check = device_checks.check_chapter(
             session=cast(DeviceSession, request.auth),
             course_id=fields["course_id"],
             chapter_ref=fields["chapter_id"],

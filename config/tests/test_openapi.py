@@ -38,6 +38,15 @@ def test_all_calls_of_the_contract_are_described(document: dict[str, Any]) -> No
         "get /v1/courses/{course_id}/chapters",
         "post /v1/updates/check-app",
         "post /v1/updates/check-chapter",
+        "get /v1/admin/bundles",
+        "post /v1/admin/bundles/upload",
+        "post /v1/admin/bundles/publish",
+        "get /v1/admin/bundles/{id}",
+        "delete /v1/admin/bundles/{id}",
+        "post /v1/admin/bundles/{id}/publish",
+        "post /v1/admin/bundles/{id}/withdraw",
+        "post /v1/admin/bundles/{id}/rollout",
+        "post /v1/admin/bundles/{id}/verify",
         "post /v1/oss/download-credentials",
         "post /v1/oss/resolve-artifact-url",
         "post /v1/progress/chapter",
@@ -69,9 +78,24 @@ def test_each_lists_the_codes_that_it_can_answer(document: dict[str, Any]) -> No
 
 def test_protected_calls_say_so(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
-        protected = name.split(" ")[1].startswith("/v1/") and "/auth/" not in name
-        assert ({"accessToken": []} in operation.get("security", [])) == protected, name
-        assert ("401" in operation["responses"]) == (protected or name.endswith(("login", "refresh"))), name
+        path = name.split(" ")[1]
+        of_pipelines = path.startswith("/v1/admin/")
+        of_learners = path.startswith("/v1/") and "/auth/" not in name and not of_pipelines
+        accepted: list[dict[str, list[str]]] = (
+            [{"apiToken": []}, {"adminKey": []}] if of_pipelines else [{"accessToken": []}]
+        )
+        assert operation["security"] == (accepted if of_learners or of_pipelines else [{}]), name
+        refuses = of_learners or of_pipelines or name.endswith(("login", "refresh"))
+        assert ("401" in operation["responses"]) == refuses, name
+
+
+def test_an_upload_is_a_form_with_a_file(document: dict[str, Any]) -> None:
+    upload = document["paths"]["/v1/admin/bundles/upload"]["post"]
+    assert list(upload["requestBody"]["content"]) == ["multipart/form-data"]
+    form = document["components"]["schemas"]["UploadRequest"]
+    assert form["properties"]["file"]["format"] == "binary"
+    assert set(form["required"]) == {"file", "bundle_type", "scope_id", "version"}
+    assert {"200", "201", "409", "413", "415", "422"} <= set(upload["responses"])
 
 
 def test_the_docs_page(api: APIClient) -> None:

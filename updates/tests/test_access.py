@@ -10,8 +10,8 @@ from courses.models import Chapter, Course, Enrollment
 from storage.access import get_artifact_access
 from tests.cast import Actor
 from updates.access import ReleaseArtifactAccess
-from updates.services import create_draft
-from updates.tests.shelf import APP, SHARED, chapter_scope, draft, publish, published, withdraw
+from updates.services.drafts import register_draft
+from updates.tests.shelf import APP, SHARED, SOMEBODY, chapter_scope, draft, publish, published, withdraw
 
 pytestmark = pytest.mark.django_db
 
@@ -98,7 +98,7 @@ def test_nothing_of_a_removed_enrolment_an_inactive_course_or_an_inactive_chapte
 
 
 def test_bytes_that_lie_elsewhere_have_no_key(learner: Actor) -> None:
-    release = create_draft(
+    release = register_draft(
         bundle_type="app_agents",
         scope_id="core",
         version="1.0.0",
@@ -106,8 +106,8 @@ def test_bytes_that_lie_elsewhere_have_no_key(learner: Actor) -> None:
         size_bytes=1,
         manifest={},
         external_url="https://cdn.example.org/bundle.tar.gz",
-        actor=None,
-    )
+        principal=SOMEBODY,
+    ).release
     publish(release)
 
     assert keys(learner) == []

@@ -15,8 +15,8 @@ from tests.cast import Actor, error_code, make_actor
 from tests.races import in_thread, run_at_once
 from updates.catalogue import Catalogue, catalogue
 from updates.models import BundleRelease, CatalogueRevision
-from updates.services import publish_releases, withdraw_releases
-from updates.tests.shelf import APP, draft, published, withdraw
+from updates.services.publication import publish_releases, withdraw_releases
+from updates.tests.shelf import APP, SOMEBODY, draft, published, withdraw
 
 
 def app_versions(picture: Catalogue = catalogue) -> list[str]:
@@ -55,7 +55,7 @@ def test_a_renewal_costs_one_query_while_nothing_changed(
     django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published(APP, "1.0.0")
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         catalogue.snapshot()
     with django_assert_num_queries(0):
         catalogue.snapshot()
@@ -63,7 +63,7 @@ def test_a_renewal_costs_one_query_while_nothing_changed(
     with django_assert_num_queries(1):
         catalogue.snapshot()
     draft(APP, "2.0.0")
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         catalogue.snapshot()
 
 
@@ -79,7 +79,7 @@ def test_a_picture_without_a_revision_is_kept_as_well(
 
     draft(APP, "1.0.0")
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         catalogue.snapshot()
 
 
@@ -118,7 +118,7 @@ def test_a_publication_is_seen_at_once_here_and_within_2_s_elsewhere() -> None:
     release = draft(APP, "1.0.0")
     assert app_versions() == app_versions(elsewhere) == []
 
-    in_thread(lambda: publish_releases(releases=[release], actor=None)).result(20)
+    in_thread(lambda: publish_releases(releases=[release], principal=SOMEBODY)).result(20)
 
     assert app_versions() == ["1.0.0"], "the process that publishes sees it at once"
     ends = time.monotonic() + 2
@@ -126,7 +126,8 @@ def test_a_publication_is_seen_at_once_here_and_within_2_s_elsewhere() -> None:
         time.sleep(0.02)
     assert app_versions(elsewhere) == ["1.0.0"]
 
-    in_thread(lambda: withdraw_releases(releases=[release], actor=None)).result(20)
+    release.refresh_from_db()
+    in_thread(lambda: withdraw_releases(releases=[release], principal=SOMEBODY)).result(20)
 
     assert app_versions() == []
     time.sleep(limits.CATALOGUE_MAX_AGE_SECONDS)
@@ -136,7 +137,7 @@ def test_a_publication_is_seen_at_once_here_and_within_2_s_elsewhere() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_many_threads_renew_once(monkeypatch: pytest.MonkeyPatch) -> None:
     release = draft(APP, "1.0.0")
-    publish_releases(releases=[release], actor=None)
+    publish_releases(releases=[release], principal=SOMEBODY)
 
     def look() -> tuple[list[str], int]:
         with CaptureQueriesContext(connection) as queries:
@@ -146,7 +147,7 @@ def test_many_threads_renew_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = run_at_once(*[look] * 8)
 
     assert [versions for versions, _ in found] == [["1.0.0"]] * 8
-    assert sum(queries for _, queries in found) == 3
+    assert sum(queries for _, queries in found) == 4
 
 
 @pytest.mark.django_db(transaction=True)
@@ -162,7 +163,7 @@ def test_a_change_between_revision_and_rows_is_not_missed(monkeypatch: pytest.Mo
         result = execute(sql, params, many, context)
         if "updates_bundlerelease" in sql and not published_meanwhile:
             published_meanwhile = True
-            in_thread(lambda: publish_releases(releases=[release], actor=None)).result(20)
+            in_thread(lambda: publish_releases(releases=[release], principal=SOMEBODY)).result(20)
         return result
 
     with connection.execute_wrapper(interfere):

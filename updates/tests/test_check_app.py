@@ -16,8 +16,8 @@ from accounts.models import DeviceSession
 from tests.cast import Actor, error_code, make_actor
 from updates.catalogue import catalogue
 from updates.models import BundleRelease
-from updates.services import create_draft
-from updates.tests.shelf import APP, SHARED, draft, publish, published, withdraw
+from updates.services.drafts import register_draft
+from updates.tests.shelf import APP, SHARED, SOMEBODY, draft, publish, published, withdraw
 
 URL = "/v1/updates/check-app"
 
@@ -41,7 +41,7 @@ def test_lists_both_families_with_what_the_client_needs(learner: Actor) -> None:
 
     answer = check(learner)
 
-    assert set(answer) == {"required", "optional"}
+    assert set(answer) == {"required", "optional", "blocked"}
     (required,), (optional,) = answer["required"], answer["optional"]
     assert required == {
         "bundle_type": "app_agents",
@@ -84,14 +84,14 @@ def test_nothing_is_listed_when_the_current_versions_are_installed(learner: Acto
 
     body = {**NORMAL, "installed": {"app_agents": "1.0.0", "experts_shared": "1.0.0"}}
 
-    assert check(learner, body) == {"required": [], "optional": []}
-    assert check(learner, body) == {"required": [], "optional": []}
+    assert check(learner, body) == {"required": [], "optional": [], "blocked": []}
+    assert check(learner, body) == {"required": [], "optional": [], "blocked": []}
 
 
 def test_nothing_is_listed_without_releases_or_with_a_draft(learner: Actor) -> None:
     draft(APP)
 
-    assert check(learner) == {"required": [], "optional": []}
+    assert check(learner) == {"required": [], "optional": [], "blocked": []}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,21 @@ def test_a_release_whose_time_has_not_come_is_not_offered(learner: Actor) -> Non
     assert versions(learner) == ["2.0.0"]
 
 
+@pytest.mark.usefixtures("calm_catalogue")
+def test_its_time_comes_without_any_job(
+    learner: Actor, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    published(APP, "1.0.0")
+    moment = timezone.now() + timedelta(hours=1)
+    published(APP, "2.0.0", publish_at=moment)
+    assert versions(learner) == ["1.0.0"]
+
+    for now, offered in ((moment - timedelta(microseconds=1), "1.0.0"), (moment, "2.0.0")):
+        monkeypatch.setattr("updates.device_checks.timezone.now", lambda now=now: now)
+        with django_assert_num_queries(1):  # authentication: the picture of the releases is the same
+            assert versions(learner) == [offered]
+
+
 def test_a_rollout_reaches_some_devices_and_every_tester(learner: Actor) -> None:
     published(APP, "1.0.0")
     published(APP, "2.0.0", rollout_basis_points=0)
@@ -194,9 +209,24 @@ def test_mandatory_when_a_skipped_release_was(learner: Actor) -> None:
         assert (descriptor["version"], descriptor["mandatory"]) == ("1.2.0", mandatory)
 
 
+def test_the_way_back_from_a_withdrawn_release_is_as_mandatory_as_its_end(learner: Actor) -> None:
+    published(APP, "1.0.0", is_mandatory=True)
+    published(APP, "1.1.0", is_mandatory=False)
+    bad = published(APP, "1.2.0", is_mandatory=True)
+    withdraw(bad)
+
+    for installed, mandatory in (("1.2.0", False), ("1.0.0", False), ("", True)):
+        (descriptor,) = check(learner, {"installed": {"app_agents": installed}})["required"]
+        assert (descriptor["version"], descriptor["mandatory"]) == ("1.1.0", mandatory)
+
+    published(APP, "1.3.0", is_mandatory=False)
+    (descriptor,) = check(learner, {"installed": {"app_agents": "1.2.0"}})["required"]
+    assert (descriptor["version"], descriptor["mandatory"]) == ("1.3.0", False)
+
+
 def test_an_artifact_that_lies_elsewhere_is_named_as_it_is(learner: Actor) -> None:
     url = "https://cdn.example.org/core-1.0.0/bundle.tar.gz"
-    release = create_draft(
+    release = register_draft(
         bundle_type="app_agents",
         scope_id="core",
         version="1.0.0",
@@ -204,11 +234,58 @@ def test_an_artifact_that_lies_elsewhere_is_named_as_it_is(learner: Actor) -> No
         size_bytes=12,
         manifest={},
         external_url=url,
-        actor=None,
-    )
+        principal=SOMEBODY,
+    ).release
     publish(release)
 
     assert check(learner)["required"][0]["artifact_url"] == url
+
+
+@pytest.mark.parametrize(
+    ("desktop", "unmet"), [("0.2.9", {"min_desktop_version": "0.3.0"}), ("0.3.0", {}), ("0.4.0-rc.1", {})]
+)
+def test_what_the_app_is_too_old_for_is_named(learner: Actor, desktop: str, unmet: dict[str, str]) -> None:
+    published(APP, "1.0.0")
+    published(APP, "2.0.0", min_desktop_version="0.3.0", min_sidecar_version="0.2.0")
+
+    answer = check(learner, {**NORMAL, "desktop_version": desktop, "sidecar_version": "0.2.0"})
+
+    named = [{"bundle_type": "app_agents", "scope_id": "core", "version": "2.0.0", **unmet}]
+    assert answer["blocked"] == (named if unmet else [])
+    assert answer["required"][0]["version"] == ("1.0.0" if unmet else "2.0.0")
+
+
+def test_of_several_the_newest_is_named_first_and_none_that_is_older_than_the_current(learner: Actor) -> None:
+    published(APP, "0.9.0", min_desktop_version="9.0.0")
+    published(APP, "1.0.0")
+    for minor in (1, 2):
+        published(APP, f"1.{minor}.0", min_desktop_version=f"9.{minor}.0")
+
+    answer = check(learner, {**NORMAL, "desktop_version": "0.3.0"})
+
+    assert [(b["version"], b["min_desktop_version"]) for b in answer["blocked"]] == [
+        ("1.2.0", "9.2.0"),
+        ("1.1.0", "9.1.0"),
+    ]
+
+
+def test_an_unknown_version_is_blocked_by_a_strict_release_only(learner: Actor) -> None:
+    published(SHARED, "1.0.0", min_sidecar_version="0.3.0")
+    assert check(learner)["blocked"] == []
+
+    published(SHARED, "2.0.0", min_sidecar_version="0.3.0", strict_versions=True)
+
+    (blocked,) = check(learner)["blocked"]
+    assert (blocked["version"], blocked["min_sidecar_version"]) == ("2.0.0", "0.3.0")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"rollout_basis_points": 0}, {"publish_at": timezone.now() + timedelta(days=1)}], ids=["cohort", "due"]
+)
+def test_what_is_not_for_the_device_yet_is_not_named(learner: Actor, fields: dict[str, Any]) -> None:
+    published(APP, min_desktop_version="9.0.0", **fields)
+
+    assert check(learner, {**NORMAL, "desktop_version": "0.3.0"})["blocked"] == []
 
 
 def test_real_versions_are_kept_and_constants_are_not(learner: Actor) -> None:

@@ -8,6 +8,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
+from accounts.models import DeviceSession
 from courses.models import Chapter, Course, Enrollment
 from tests.cast import Actor, error_code
 from updates.models import BundleRelease
@@ -138,6 +139,7 @@ def test_the_experts_are_those_of_the_current_release(learner: Actor, chapter: C
 
 def test_an_expert_without_a_release_is_named_but_not_listed(learner: Actor, chapter: Chapter) -> None:
     published(chapter_scope(chapter), experts=("missing",))
+    withdraw(BundleRelease.objects.get(bundle_type="experts"))
 
     answer = check(learner, body_for(chapter))
 
@@ -152,6 +154,27 @@ def test_a_chapter_without_a_release_needs_nothing(learner: Actor, chapter: Chap
 
     assert answer["required"] == []
     assert answer["resolved_chapter"]["required_experts"] == []
+
+
+@pytest.mark.usefixtures("release")
+def test_what_the_device_is_too_old_for_is_named_and_the_one_before_is_listed(learner: Actor, chapter: Chapter) -> None:
+    scope = chapter_scope(chapter)
+    published(scope, "2.0.0", experts=EXPERTS, min_desktop_version="0.4.0", min_sidecar_version="0.2.0")
+    published(("experts", "alpha"), "2.0.0", min_sidecar_version="0.5.0")
+    DeviceSession.objects.filter(pk=learner.session.pk).update(desktop_version="0.3.0", sidecar_version="0.3.0")
+    of_chapter = {"bundle_type": "chapter", "version": "2.0.0", "min_desktop_version": "0.4.0"}
+    of_expert = {"bundle_type": "experts", "scope_id": "alpha", "version": "2.0.0", "min_sidecar_version": "0.5.0"}
+
+    answer = check(learner, body_for(chapter))
+    assert [version for _, _, version in listed(answer)] == ["1.0.0"] * 3
+    assert answer["blocked"] == [{**of_chapter, "scope_id": scope[1]}, of_expert]
+
+    answer = check(learner, body_for(chapter, chapter_id=str(chapter.pk)))
+    assert answer["blocked"] == [{**of_chapter, "scope_id": str(chapter.pk)}, of_expert]
+
+    DeviceSession.objects.filter(pk=learner.session.pk).update(desktop_version="0.4.0", sidecar_version="0.5.0")
+    answer = check(learner, body_for(chapter))
+    assert (answer["blocked"], listed(answer)[0][2]) == ([], "2.0.0")
 
 
 @pytest.mark.usefixtures("release", "calm_catalogue")

@@ -1,23 +1,27 @@
-"""Releases in the admin."""
+"""Releases in the admin: uploading, changing, publishing, widening, withdrawing, and who may."""
 
-import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from config import limits
 from courses.models import Chapter
-from storage.artifacts import artifact_exists, open_artifact
+from storage.artifacts import artifact_exists, open_artifact, store_artifact
 from tests.cast import Actor, make_actor
-from updates.models import BundleRelease
-from updates.tests.shelf import APP, SHARED, a_bundle, chapter_scope, draft, published
-from updates.tests.test_bundles import MANIFEST, packed
+from updates.models import BundleRelease, ReleaseEvent
+from updates.services import drafts
+from updates.tests.archives import packed, with_manifest
+from updates.tests.shelf import APP, SHARED, SOMEBODY, a_bundle, chapter_scope, draft, publish, published, withdraw
 
 LIST = "/admin/updates/bundlerelease/"
 
@@ -31,7 +35,7 @@ FORM = {
     "is_mandatory": "on",
     "min_desktop_version": "",
     "min_sidecar_version": "",
-    "rollout_basis_points": "10000",
+    "rollout_basis_points": "100",
     "publish_at_0": "",
     "publish_at_1": "",
 }
@@ -50,13 +54,43 @@ def upload(page: Client, raw: bytes, **fields: str) -> Any:
     return page.post(f"{LIST}add/", {**FORM, **fields, "archive": archive(raw)})
 
 
-def act(page: Client, action: str, *releases: BundleRelease) -> str:
-    """Run an action of the list; return the messages that it showed."""
-    response = page.post(
-        LIST, {"action": action, "_selected_action": [str(release.pk) for release in releases]}, follow=True
-    )
+def told(response: Any) -> str:
+    """Return the messages that a page showed."""
     assert response.status_code == 200
     return " ".join(str(message) for message in response.context["messages"])
+
+
+def choose(page: Client, action: str, *releases: BundleRelease) -> Any:
+    """Choose an action of the list for these releases; return the page that it leads to."""
+    chosen = [str(release.pk) for release in releases]
+    return page.post(LIST, {"action": action, "_selected_action": chosen}, follow=True)
+
+
+def confirm(page: Client, action: str, *releases: BundleRelease, **terms: str) -> Any:
+    """Send what the page between would send, which shows the releases in the state that the instances have."""
+    form = {
+        "action": action,
+        "confirmed": "yes",
+        "_selected_action": [str(release.pk) for release in releases],
+        **{f"state-{release.pk}": release.state for release in releases},
+        **terms,
+    }
+    return page.post(LIST, form, follow=True)
+
+
+def events(*names: str) -> list[tuple[Any, ...]]:
+    return list(ReleaseEvent.objects.order_by("pk").values_list(*names))
+
+
+def member_of(group: str) -> tuple[Client, Actor]:
+    actor = make_actor(group.lower(), is_staff=True)
+    actor.user.groups.add(Group.objects.get(name=group))
+    browser = Client()
+    browser.force_login(actor.user)
+    return browser, actor
+
+
+# --- Looking ----------------------------------------------------------------------------------------------------
 
 
 def test_the_list_shows_state_rollout_and_size(admin_page: Client) -> None:
@@ -64,15 +98,29 @@ def test_the_list_shows_state_rollout_and_size(admin_page: Client) -> None:
 
     page = admin_page.get(LIST).content.decode()
 
-    for text in ("App agents", "core", "1.0.0", "Published", "12.5 %", "bytes"):
+    for text in ("app_agents/core", "1.0.0", "Published", "12.5 %", "bytes"):
         assert text in page
 
 
+def test_a_chapter_is_named_by_its_codes(admin_page: Client, chapter: Chapter) -> None:
+    draft(chapter_scope(chapter))
+
+    assert "TST100/ch1_intro" in admin_page.get(LIST).content.decode()
+
+
 @pytest.mark.parametrize(
-    ("query", "found"), [("q=alpha", 1), ("state__exact=published", 1), ("bundle_type__exact=experts", 1), ("q=", 2)]
+    ("query", "found"),
+    [
+        ("q=alpha", 1),
+        ("q=tst100", 1),
+        ("q=", 3),
+        ("state__exact=published", 1),
+        ("bundle_type__exact=experts", 1),
+    ],
 )
-def test_search_and_filters(admin_page: Client, query: str, found: int) -> None:
+def test_search_and_filters(admin_page: Client, chapter: Chapter, query: str, found: int) -> None:
     draft(("experts", "alpha"))
+    draft(chapter_scope(chapter))
     published(APP)
 
     response = admin_page.get(f"{LIST}?{query}")
@@ -91,25 +139,85 @@ def test_the_list_has_a_bounded_number_of_queries(
         admin_page.get(LIST)
 
 
+def test_the_page_of_a_release_has_a_bounded_number_of_queries(
+    admin_page: Client, chapter: Chapter, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    release = draft(chapter_scope(chapter))
+    page = f"{LIST}{release.pk}/change/"
+    admin_page.get(page)
+
+    with django_assert_num_queries(4):  # session, user, release, its manifest
+        response = admin_page.get(page)
+
+    shown = response.content.decode()
+    for text in ("3 files", "prompts/task_list.md", release.sha256):
+        assert text in shown
+
+
+def test_a_manifest_of_any_shape_can_be_looked_at(admin_page: Client) -> None:
+    release = draft(APP)
+    page = f"{LIST}{release.pk}/change/"
+
+    for manifest in ({}, {"files": 3}, {"files": ["<b>", {"path": "<i>", "size_bytes": "x"}]}):
+        BundleRelease.objects.filter(pk=release.pk).update(manifest=manifest)
+        shown = admin_page.get(page).content.decode()
+        assert "<b>" not in shown
+        assert "<i>" not in shown
+
+
 # --- Uploading --------------------------------------------------------------------------------------------------
 
 
 def test_an_upload_makes_a_draft_with_our_own_hash_and_size(admin_page: Client, staff: Actor) -> None:
-    raw = bundle_of(APP, experts=("alpha",))
+    raw = bundle_of(APP)
 
-    response = upload(admin_page, raw, min_desktop_version="0.3.0", rollout_basis_points="500")
+    response = upload(admin_page, raw, min_desktop_version="0.3.0", rollout_basis_points="5.25")
 
-    assert response.status_code == 302
     release = BundleRelease.objects.get()
+    assert response.url == f"{LIST}{release.pk}/change/"
     assert (release.state, release.created_by, release.size_bytes) == ("draft", staff.user, len(raw))
-    assert (release.min_desktop_version, release.rollout_basis_points) == ("0.3.0", 500)
-    assert release.required_experts == ["alpha"]
+    assert (release.min_desktop_version, release.rollout_basis_points) == ("0.3.0", 525)
     assert release.artifact_key == "bundles/app_agents/core/1.0.0/bundle.tar.gz"
     with open_artifact(key=release.artifact_key) as file:
         assert file.read() == raw
-    (entry,) = LogEntry.objects.all()
-    assert (entry.user, entry.object_id) == (staff.user, str(release.pk))
-    assert release.sha256 in entry.change_message
+    assert events("action", "user", "release", "actor_kind") == [("created", staff.user.pk, release.pk, "user")]
+    assert not LogEntry.objects.exists()
+    assert "Uploaded app_agents/core 1.0.0" in told(admin_page.get(response.url))
+
+
+def test_a_minimum_that_is_left_empty_is_for_the_manifest_to_say(admin_page: Client) -> None:
+    raw = packed(with_manifest({"a.md": b"a"}, min_desktop_version="0.3.0", min_sidecar_version="0.2.0")).getvalue()
+
+    upload(admin_page, raw, min_desktop_version="0.4.0")
+
+    release = BundleRelease.objects.get()
+    assert (release.min_desktop_version, release.min_sidecar_version) == ("0.4.0", "0.2.0")
+
+
+def test_warnings_are_told(admin_page: Client, chapter: Chapter) -> None:
+    raw = bundle_of(("chapter", "ch1_intro"), experts=("alpha",))
+
+    response = upload(admin_page, raw, bundle_type="chapter", scope_id="", chapter=str(chapter.pk))
+
+    text = told(admin_page.get(response.url))
+    assert "need a published release: alpha" in text
+    assert "scope_id" in text, "it differs in its course part only"
+    assert BundleRelease.objects.get().required_experts == ["alpha"]
+
+
+def test_no_transaction_is_open_while_an_archive_is_stored(
+    admin_page: Client, monkeypatch: pytest.MonkeyPatch, transactional_db: None
+) -> None:
+    seen = []
+
+    def storing(**arguments: Any) -> Any:
+        seen.append(connection.in_atomic_block)
+        return store_artifact(**arguments)
+
+    monkeypatch.setattr("updates.services.drafts.store_artifact", storing)
+
+    assert upload(admin_page, bundle_of(APP)).status_code == 302
+    assert seen == [False]
 
 
 def test_the_scope_of_a_chapter_follows_from_the_chapter(admin_page: Client, chapter: Chapter) -> None:
@@ -128,25 +236,47 @@ def test_a_chapter_is_found_by_its_course_code(admin_page: Client, chapter: Chap
 
 
 @pytest.mark.parametrize(
-    ("raw", "fields", "message"),
+    ("raw", "fields", "words"),
     [
-        (b"no archive", {}, "not a readable .tar.gz"),
-        (packed({"a.md": b"a"}).getvalue(), {}, "no bundle.manifest.json"),
-        (packed({"bundle.manifest.json": json.dumps(MANIFEST).encode()}).getvalue(), {"version": "2"}, "version is"),
-        (packed({"bundle.manifest.json": json.dumps(MANIFEST).encode()}).getvalue(), {"scope_id": "x"}, "scope_id is"),
-        (b"", {}, "empty"),
+        (b"no archive", {}, ["gzip"]),
+        (packed({"a.md": b"a"}).getvalue(), {}, ["bundle.manifest.json"]),
+        (packed(with_manifest({})).getvalue(), {"version": "2.0.0"}, ["version", "2.0.0"]),
+        (packed({**with_manifest({}), "a.md": b"a"}).getvalue(), {}, ["a.md: "]),
+        (b"", {}, ["empty"]),
     ],
-    ids=["no archive", "no manifest", "another version", "another scope", "empty"],
+    ids=["no archive", "no manifest", "another version", "a file that is not listed", "empty"],
 )
 def test_a_bad_archive_is_an_error_of_the_form(
-    admin_page: Client, artifact_root: Path, raw: bytes, fields: dict[str, str], message: str
+    admin_page: Client, artifact_root: Path, raw: bytes, fields: dict[str, str], words: list[str]
 ) -> None:
-    response = upload(admin_page, raw, **fields)
+    response = upload(admin_page, raw, min_desktop_version="0.3.0", **fields)
 
     assert response.status_code == 200
-    assert message in " ".join(response.context["adminform"].form.errors["archive"])
+    form = response.context["adminform"].form
+    errors = " ".join(form.errors["archive"])
+    assert all(word in errors for word in words), errors
+    assert form["min_desktop_version"].value() == "0.3.0", "what was entered is kept"
     assert not BundleRelease.objects.exists()
     assert not list(artifact_root.rglob("*.gz"))
+
+
+def test_each_fault_of_an_archive_is_named_with_its_file(admin_page: Client) -> None:
+    raw = packed({**with_manifest({"a.md": b"a", "b.md": b"b"}), "a.md": b"A", "b.md": b"B"}).getvalue()
+
+    errors = upload(admin_page, raw).context["adminform"].form.errors["archive"]
+
+    assert len(errors) == 2
+    assert {error.partition(":")[0] for error in errors} == {"a.md", "b.md"}
+    assert events("action", "release") == [("created", None)], "the refusal is in the audit"
+
+
+def test_an_archive_over_the_limit_is_told_the_limit(admin_page: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = bundle_of(APP)
+    monkeypatch.setattr(limits, "BUNDLE_ARCHIVE_MAX_BYTES", 64)
+
+    errors = upload(admin_page, raw).context["adminform"].form.errors
+
+    assert errors == {"archive": ["The archive is too large: 64\xa0bytes are the limit."]}
 
 
 @pytest.mark.parametrize(
@@ -155,11 +285,16 @@ def test_a_bad_archive_is_an_error_of_the_form(
         ({"scope_id": ""}, "scope_id"),
         ({"scope_id": "../core"}, "scope_id"),
         ({"scope_id": "a b"}, "scope_id"),
+        ({"scope_id": "other"}, "scope_id"),
         ({"version": ""}, "version"),
         ({"version": ".."}, "version"),
-        ({"bundle_type": "chapter"}, "scope_id"),
+        ({"version": "1.0"}, "version"),
+        ({"bundle_type": "chapter"}, "chapter"),
         ({"min_desktop_version": "new"}, "min_desktop_version"),
-        ({"rollout_basis_points": "10001"}, "rollout_basis_points"),
+        ({"rollout_basis_points": "100.01"}, "rollout_basis_points"),
+        ({"rollout_basis_points": "-1"}, "rollout_basis_points"),
+        ({"rollout_basis_points": "1.234"}, "rollout_basis_points"),
+        ({"rollout_basis_points": "NaN"}, "rollout_basis_points"),
     ],
 )
 def test_wrong_fields_are_errors_of_the_form(admin_page: Client, fields: dict[str, str], field: str) -> None:
@@ -173,17 +308,28 @@ def test_wrong_fields_are_errors_of_the_form(admin_page: Client, fields: dict[st
 def test_a_chapter_for_another_family_is_refused(admin_page: Client, chapter: Chapter) -> None:
     response = upload(admin_page, bundle_of(APP), chapter=str(chapter.pk))
 
-    assert "any other release has none" in response.content.decode()
+    assert "Only a chapter" in response.context["adminform"].form.errors["chapter"][0]
     assert not BundleRelease.objects.exists()
 
 
-def test_a_version_that_exists_is_an_error_of_the_form(admin_page: Client) -> None:
-    draft(APP, "1.0.0-rc")
+def test_the_same_bytes_again_lead_to_the_release_that_has_them(admin_page: Client) -> None:
+    raw = bundle_of(APP)
+    first, again = upload(admin_page, raw), upload(admin_page, raw)
 
-    response = upload(admin_page, bundle_of(APP, "1.0.0-RC"), version="1.0.0-RC")
+    assert again.url == first.url
+    assert "Nothing new: app_agents/core 1.0.0 has these bytes already." in told(admin_page.get(again.url))
+    assert BundleRelease.objects.count() == 1
 
-    assert response.status_code == 200
-    assert "This version exists already" in response.content.decode()
+
+@pytest.mark.parametrize("existing", ["1.0.0-rc", "1.0.0-RC"])
+def test_other_bytes_under_a_version_that_exists_are_an_error_of_the_form(admin_page: Client, existing: str) -> None:
+    draft(APP, existing)
+
+    raw = bundle_of(APP, "1.0.0-RC", files={"other.md": "other"})
+    response = upload(admin_page, raw, version="1.0.0-RC")
+
+    (error,) = response.context["adminform"].form.non_field_errors()
+    assert "exists already with other bytes" in error
     assert BundleRelease.objects.count() == 1
 
 
@@ -194,9 +340,7 @@ def test_other_bytes_in_the_store_are_told_and_nothing_is_made(admin_page: Clien
 
     response = upload(admin_page, bundle_of(APP))
 
-    assert response.status_code == 302
-    page = admin_page.get(response.url)
-    assert "Other bytes are already stored" in page.content.decode()
+    assert "Other bytes lie in the artifact store" in response.context["adminform"].form.non_field_errors()[0]
     assert not BundleRelease.objects.exists()
 
 
@@ -206,119 +350,405 @@ def test_a_store_that_is_away_is_told(admin_page: Client, settings: Settings, tm
 
     response = upload(admin_page, bundle_of(APP))
 
-    assert "storage is not available" in admin_page.get(response.url).content.decode()
+    assert "storage is not available" in response.context["adminform"].form.non_field_errors()[0]
     assert not BundleRelease.objects.exists()
 
 
-# --- Changing ---------------------------------------------------------------------------------------------------
+# --- Changing and deleting --------------------------------------------------------------------------------------
 
 
 def change_form(**fields: str) -> dict[str, str]:
     options = {name: value for name, value in FORM.items() if name not in ("bundle_type", "scope_id", "version")}
-    return {**options, "required_experts": "[]", **fields}
+    return {**options, "required_experts": "", **fields}
 
 
 def test_the_options_of_a_draft_can_be_changed(admin_page: Client) -> None:
     release = draft(APP)
     page = f"{LIST}{release.pk}/change/"
+    assert admin_page.get(page).context["adminform"].form["rollout_basis_points"].value() == "100"
 
-    response = admin_page.post(page, change_form(rollout_basis_points="100", required_experts='["alpha"]', version="9"))
+    response = admin_page.post(page, change_form(rollout_basis_points="1", required_experts="alpha,beta", version="9"))
 
     assert response.status_code == 302
     release.refresh_from_db()
-    assert (release.rollout_basis_points, release.required_experts, release.version) == (100, ["alpha"], "1.0.0")
-    (entry,) = LogEntry.objects.all()
-    assert "rollout_basis_points: 10000 → 100" in entry.change_message
+    assert (release.rollout_basis_points, release.required_experts) == (100, ["alpha", "beta"])
+    assert release.version == "1.0.0"
+    event = ReleaseEvent.objects.get(action="changed")
+    assert event.changes == {"rollout_basis_points": [10_000, 100], "required_experts": [[], ["alpha", "beta"]]}
+
+
+def test_saving_a_draft_as_it_is_changes_nothing(admin_page: Client) -> None:
+    release = draft(APP, rollout_basis_points=1_250, publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
+    form = change_form(rollout_basis_points="12.50", publish_at_0="2099-01-02", publish_at_1="03:04:00")
+
+    assert admin_page.post(f"{LIST}{release.pk}/change/", form).status_code == 302
+
+    assert not ReleaseEvent.objects.filter(action="changed").exists()
 
 
 def test_nothing_of_a_published_release_can_be_changed(admin_page: Client) -> None:
     release = published(APP)
     page = f"{LIST}{release.pk}/change/"
 
-    assert 'name="rollout_basis_points"' not in admin_page.get(page).content.decode()
-    admin_page.post(page, change_form(rollout_basis_points="100"))
+    shown = admin_page.get(page).content.decode()
+    assert 'name="rollout_basis_points"' not in shown
+    assert 'name="_save"' not in shown
+    assert "Only a draft can be changed" in told(admin_page.post(page, change_form(), follow=True))
 
     release.refresh_from_db()
     assert release.rollout_basis_points == 10_000
-    assert not LogEntry.objects.exists()
 
 
-def test_bad_options_of_a_draft_are_errors_of_the_form(admin_page: Client) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"), [("required_experts", "a b"), ("required_experts", "../x"), ("min_sidecar_version", "x")]
+)
+def test_bad_options_of_a_draft_are_errors_of_the_form(admin_page: Client, field: str, value: str) -> None:
     release = draft(APP)
 
-    response = admin_page.post(f"{LIST}{release.pk}/change/", change_form(required_experts='{"a": 1}'))
+    response = admin_page.post(f"{LIST}{release.pk}/change/", change_form(**{field: value}))
 
-    assert "required_experts" in response.context["adminform"].form.errors
+    assert field in response.context["adminform"].form.errors
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_draft_can_be_deleted_and_a_published_release_can_not(admin_page: Client) -> None:
+def test_a_draft_can_be_deleted_and_a_published_release_can_not(admin_page: Client, transactional_db: None) -> None:
     gone, stays = draft(APP), published(SHARED)
 
     assert admin_page.post(f"{LIST}{gone.pk}/delete/", {"post": "yes"}).status_code == 302
     assert admin_page.post(f"{LIST}{stays.pk}/delete/", {"post": "yes"}).status_code == 403
-    admin_page.post(LIST, {"action": "delete_selected", "_selected_action": [str(stays.pk)], "post": "yes"})
+    assert "Only drafts" in told(choose(admin_page, "delete_selected", stays))
+    confirm(admin_page, "delete_selected", stays, post="yes")
 
     assert [release.pk for release in BundleRelease.objects.all()] == [stays.pk]
     assert not artifact_exists(key=gone.artifact_key)
-    assert [entry.change_message for entry in LogEntry.objects.all()] == ["Deleted the draft."]
+    assert events("action", "version").count(("deleted", "1.0.0")) == 1
+    assert not LogEntry.objects.exists()
 
 
 def test_several_drafts_can_be_deleted(admin_page: Client) -> None:
     chosen = [draft(APP, "1.0.0"), draft(APP, "2.0.0")]
 
-    act(admin_page, "delete_selected", *chosen)
-    admin_page.post(LIST, {"action": "delete_selected", "_selected_action": [str(r.pk) for r in chosen], "post": "yes"})
+    assert "Are you sure" in choose(admin_page, "delete_selected", *chosen).content.decode()
+    confirm(admin_page, "delete_selected", *chosen, post="yes")
 
     assert not BundleRelease.objects.exists()
-    assert LogEntry.objects.count() == 2
+    assert ReleaseEvent.objects.filter(action="deleted").count() == 2
+
+
+def test_a_refused_deletion_stays_in_the_audit(
+    admin_page: Client, monkeypatch: pytest.MonkeyPatch, transactional_db: None
+) -> None:
+    release = draft(APP)
+    collect = drafts.delete_draft
+
+    def published_meanwhile(**arguments: Any) -> None:
+        publish(BundleRelease.objects.get(pk=release.pk))
+        collect(**arguments)
+
+    monkeypatch.setattr(drafts, "delete_draft", published_meanwhile)
+    response = admin_page.post(f"{LIST}{release.pk}/delete/", {"post": "yes"})
+
+    assert response.status_code == 302
+    event = ReleaseEvent.objects.get(action="deleted")
+    assert "can't be deleted" in event.refusal
+    assert BundleRelease.objects.exists()
 
 
 # --- Publishing -------------------------------------------------------------------------------------------------
 
 
-def test_publish_and_withdraw(admin_page: Client, staff: Actor, learner: Actor) -> None:
+def test_the_page_before_publishing_says_what_will_happen(admin_page: Client) -> None:
+    first, second = draft(APP, rollout_basis_points=1_000), draft(SHARED, rollout_basis_points=1_000)
+
+    page = choose(admin_page, "publish", first, second)
+
+    text = " ".join(page.content.decode().split())
+    assert "2 releases will be offered to" in text
+    assert ">10</output> % of devices" in text
+    assert "from now on" in text
+    assert "experts_shared/shared 1.0.0" in text
+    assert not BundleRelease.objects.exclude(state="draft").exists(), "nothing is done yet"
+
+
+def test_publish_at_a_share_of_the_devices(admin_page: Client, staff: Actor) -> None:
     first, second = draft(APP), draft(SHARED)
 
-    shown = act(admin_page, "publish", first, second)
+    page = confirm(admin_page, "publish", first, second, rollout_percent="12.5", publish_at="")
 
-    assert shown == "Published app_agents/core 1.0.0, experts_shared/shared 1.0.0."
+    assert told(page) == (
+        "Published, and offered to 12.5 % of devices from now on: app_agents/core 1.0.0, experts_shared/shared 1.0.0."
+    )
     first.refresh_from_db()
     second.refresh_from_db()
     assert first.state == second.state == "published"
     assert first.cohort_key == second.cohort_key
-
-    assert act(admin_page, "withdraw", first) == "Withdrew app_agents/core 1.0.0."
-    first.refresh_from_db()
-    assert first.state == "withdrawn"
-    assert list(LogEntry.objects.order_by("pk").values_list("user_id", "change_message")) == [
-        (staff.user.pk, "Published."),
-        (staff.user.pk, "Published."),
-        (staff.user.pk, "Withdrawn."),
-    ]
+    assert first.rollout_basis_points == second.rollout_basis_points == 1_250
+    assert events("action", "user")[-2:] == [("published", staff.user.pk)] * 2
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_learner_sees_at_once_what_was_published_here(admin_page: Client, learner: Actor) -> None:
+def test_publish_at_a_time(admin_page: Client) -> None:
+    release = draft(APP)
+
+    page = confirm(admin_page, "publish", release, rollout_percent="100", publish_at="2099-01-02T03:04")
+
+    assert "from 2099-01-02 03:04 UTC on" in told(page)
+    release.refresh_from_db()
+    assert release.publish_at == datetime(2099, 1, 2, 3, 4, tzinfo=UTC)
+
+
+def test_a_planned_release_shows_its_time_and_can_be_published_now_instead(admin_page: Client) -> None:
+    release = draft(APP, publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
+
+    page = choose(admin_page, "publish", release).content.decode()
+    assert 'value="2099-01-02T03:04"' in page
+    assert "from 2099-01-02 03:04 UTC on" in page
+
+    confirm(admin_page, "publish", release, rollout_percent="100", publish_at="")
+    release.refresh_from_db()
+    assert release.publish_at is not None
+    assert abs(release.publish_at - timezone.now()) < timedelta(minutes=1)
+
+
+def test_releases_with_different_rollouts_get_the_one_that_is_asked_for(admin_page: Client) -> None:
+    first, second = draft(APP, rollout_basis_points=1_000), draft(SHARED)
+
+    page = choose(admin_page, "publish", first, second)
+    assert page.context["form"]["rollout_percent"].value() is None
+
+    confirm(admin_page, "publish", first, second, rollout_percent="20")
+    assert set(BundleRelease.objects.values_list("rollout_basis_points", flat=True)) == {2_000}
+
+
+@pytest.mark.parametrize(
+    ("terms", "field"),
+    [
+        ({"rollout_percent": ""}, "rollout_percent"),
+        ({"rollout_percent": "101"}, "rollout_percent"),
+        ({"rollout_percent": "10", "publish_at": "2020-01-01T00:00"}, "publish_at"),
+        ({"rollout_percent": "10", "publish_at": "soon"}, "publish_at"),
+    ],
+)
+def test_wrong_terms_are_errors_of_the_page(admin_page: Client, terms: dict[str, str], field: str) -> None:
+    release = draft(APP)
+
+    page = confirm(admin_page, "publish", release, **terms)
+
+    assert set(page.context["form"].errors) == {field}
+    assert "Nothing was done." in page.content.decode()
+    release.refresh_from_db()
+    assert release.state == "draft"
+
+
+def test_what_the_service_refuses_is_an_error_of_the_page(admin_page: Client, chapter: Chapter) -> None:
+    release = draft(chapter_scope(chapter), experts=("alpha",))
+
+    page = confirm(admin_page, "publish", release, rollout_percent="10")
+
+    assert "alpha" in page.context["form"].non_field_errors()[0]
+    assert page.context["form"]["rollout_percent"].value() == "10", "what was entered is kept"
+
+
+def test_notices_are_told(admin_page: Client) -> None:
+    published(APP, "2.0.0")
+    release = draft(APP, "1.0.0")
+
+    assert "Roll-back" in told(confirm(admin_page, "publish", release, rollout_percent="100"))
+
+
+def test_a_withdrawn_release_is_published_again(admin_page: Client) -> None:
+    release = published(APP)
+    withdraw(release)
+
+    confirm(admin_page, "publish", release, rollout_percent="100")
+
+    release.refresh_from_db()
+    assert release.state == "published"
+
+
+def test_what_somebody_did_meanwhile_is_told_and_in_the_audit(admin_page: Client) -> None:
+    release = draft(APP)
+    seen = BundleRelease.objects.get(pk=release.pk)
+    publish(release)
+    withdraw(release)
+
+    page = confirm(admin_page, "publish", seen, rollout_percent="100")
+
+    assert "can't be published" in page.context["form"].non_field_errors()[0]
+    release.refresh_from_db()
+    assert release.state == "withdrawn"
+    assert "can't be published" in ReleaseEvent.objects.latest("pk").refusal
+
+
+def test_the_others_are_not_published_when_one_is_gone(admin_page: Client) -> None:
+    stays, gone = draft(APP), draft(SHARED)
+    drafts.delete_draft(release=BundleRelease.objects.get(pk=gone.pk), principal=SOMEBODY)
+
+    assert "is gone" in told(confirm(admin_page, "publish", stays, gone, rollout_percent="100"))
+
+    stays.refresh_from_db()
+    assert stays.state == "draft"
+
+
+def test_a_filter_of_the_list_does_not_hide_what_somebody_did_meanwhile(admin_page: Client) -> None:
+    seen, other = draft(APP), draft(SHARED)
+    publish(BundleRelease.objects.get(pk=seen.pk))
+    form = {
+        "action": "publish",
+        "confirmed": "yes",
+        "rollout_percent": "100",
+        "_selected_action": [str(seen.pk), str(other.pk)],
+        f"state-{seen.pk}": "draft",
+        f"state-{other.pk}": "draft",
+    }
+
+    page = admin_page.post(f"{LIST}?state__exact=draft", form)
+
+    assert "can't be published" in page.context["form"].non_field_errors()[0]
+    other.refresh_from_db()
+    assert other.state == "draft"
+
+
+@pytest.mark.parametrize(
+    ("action", "state"),
+    [("publish", "published"), ("widen", "draft"), ("withdraw", "draft"), ("withdraw_only_these", "withdrawn")],
+)
+def test_an_act_that_is_impossible_is_told_before_its_page(admin_page: Client, action: str, state: str) -> None:
+    release = draft(APP)
+    if state != "draft":
+        publish(release)
+    if state == "withdrawn":
+        withdraw(release)
+
+    assert "can't be" in told(choose(admin_page, action, release))
+
+
+def test_more_than_one_act_may_have_are_refused(admin_page: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RELEASES_PER_ACT_MAX", 1)
+
+    assert "At most 1 releases" in told(choose(admin_page, "publish", draft(APP), draft(SHARED)))
+
+
+def test_the_page_of_an_act_has_a_bounded_number_of_queries(
+    admin_page: Client, chapter: Chapter, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    chosen = [draft(chapter_scope(chapter)), draft(APP), draft(SHARED)]
+    publish(*chosen)
+    form = {"action": "withdraw", "_selected_action": [str(chosen[0].pk)]}
+    admin_page.post(LIST, form)
+
+    with django_assert_num_queries(5):  # session, user, count of the list, the chosen, their companions
+        page = admin_page.post(LIST, form)
+
+    assert len(page.context["companions"]) == 2
+
+
+# --- Widening and withdrawing -----------------------------------------------------------------------------------
+
+
+def test_widening_takes_those_published_together(admin_page: Client, chapter: Chapter) -> None:
+    chosen, companion = (
+        draft(chapter_scope(chapter), rollout_basis_points=1_000),
+        draft(APP, rollout_basis_points=1_000),
+    )
+    publish(chosen, companion)
+    other = published(SHARED, rollout_basis_points=1_000)
+
+    text = " ".join(choose(admin_page, "widen", chosen).content.decode().split())
+    assert "2 releases will be offered to" in text
+    assert "Published with it, and widened together" in text
+    assert "app_agents/core 1.0.0" in text
+
+    page = confirm(admin_page, "widen", chosen, rollout_percent="50")
+    assert "Offered to 50 % of devices now: " in told(page)
+    assert "chapter TST100/ch1_intro 1.0.0" in told(page)
+    for release, rollout in ((chosen, 5_000), (companion, 5_000), (other, 1_000)):
+        release.refresh_from_db()
+        assert release.rollout_basis_points == rollout
+
+
+def test_a_rollout_is_never_narrowed(admin_page: Client) -> None:
+    release = published(APP, rollout_basis_points=5_000)
+
+    page = confirm(admin_page, "widen", release, rollout_percent="10")
+
+    assert "can only be widened" in page.context["form"].non_field_errors()[0]
+    release.refresh_from_db()
+    assert release.rollout_basis_points == 5_000
+
+
+def test_withdrawing_takes_those_published_together_and_names_them(admin_page: Client) -> None:
+    chosen, companion = draft(APP), draft(SHARED)
+    publish(chosen, companion)
+
+    text = " ".join(choose(admin_page, "withdraw", chosen).content.decode().split())
+    assert "2 releases will be taken back" in text
+    assert "Published with it, and withdrawn together" in text
+
+    page = confirm(admin_page, "withdraw", chosen)
+    assert "app_agents/core 1.0.0" in told(page)
+    assert "experts_shared/shared 1.0.0" in told(page)
+    assert not BundleRelease.objects.exclude(state="withdrawn").exists()
+
+
+def test_only_the_chosen_ones_are_withdrawn_when_that_is_asked(admin_page: Client) -> None:
+    chosen, companion = draft(APP), draft(SHARED)
+    publish(chosen, companion)
+
+    text = " ".join(choose(admin_page, "withdraw_only_these", chosen).content.decode().split())
+    assert "1 release will be taken back" in text
+    assert "shared" not in text.partition("<h2>")[2]
+
+    assert told(confirm(admin_page, "withdraw_only_these", chosen)) == "Withdrew: app_agents/core 1.0.0."
+    companion.refresh_from_db()
+    assert companion.state == "published"
+
+
+def test_a_learner_sees_at_once_what_was_done_here(admin_page: Client, learner: Actor, transactional_db: None) -> None:
     release = draft(APP)
     body: dict[str, Any] = {"installed": {}}
     assert learner.post("/v1/updates/check-app", body).json()["required"] == []
 
-    act(admin_page, "publish", release)
+    confirm(admin_page, "publish", release, rollout_percent="100")
     assert len(learner.post("/v1/updates/check-app", body).json()["required"]) == 1
 
-    act(admin_page, "withdraw", release)
+    release.refresh_from_db()
+    confirm(admin_page, "withdraw", release)
     assert learner.post("/v1/updates/check-app", body).json()["required"] == []
 
 
-def test_what_can_not_be_published_is_told(admin_page: Client) -> None:
-    release, other = published(APP), draft(SHARED)
+def test_the_page_of_a_release_offers_what_can_be_done_with_it(admin_page: Client) -> None:
+    release = draft(APP, rollout_basis_points=1_000)
+    page = f"{LIST}{release.pk}/change/"
 
-    assert "can't be published" in act(admin_page, "publish", release, other)
-    assert "can't be withdrawn" in act(admin_page, "withdraw", other)
+    assert set(admin_page.get(page).context["object_actions"]) == {"publish", "verify"}
+    publish(release)
+    assert set(admin_page.get(page).context["object_actions"]) == {"widen", "withdraw", "verify"}
+    withdraw(release)
+    assert admin_page.get(page).context["object_actions"]["publish"] == "Publish again"
 
-    other.refresh_from_db()
-    assert other.state == "draft"
+
+# --- Verifying --------------------------------------------------------------------------------------------------
+
+
+def test_bytes_are_verified(admin_page: Client, staff: Actor) -> None:
+    release = draft(APP)
+
+    assert told(choose(admin_page, "verify", release)) == "The bytes of app_agents/core 1.0.0 are right."
+
+    release.refresh_from_db()
+    assert release.verified_at is not None
+    assert events("action", "user")[-1] == ("verified", staff.user.pk)
+
+
+def test_wrong_bytes_are_told_and_the_others_are_verified_all_the_same(admin_page: Client, artifact_root: Path) -> None:
+    wrong, right = draft(APP), draft(SHARED)
+    path = artifact_root / wrong.artifact_key
+    path.chmod(0o644)
+    path.write_bytes(b"x" * wrong.size_bytes)
+
+    text = told(choose(admin_page, "verify", wrong, right))
+
+    assert "app_agents/core 1.0.0: The SHA-256 is" in text
+    assert "The bytes of experts_shared/shared 1.0.0 are right." in text
 
 
 # --- Who may ----------------------------------------------------------------------------------------------------
@@ -331,23 +761,73 @@ def test_nobody_but_staff_gets_in(learner: Actor) -> None:
     assert browser.get(LIST).status_code == 302
 
 
-def test_who_may_only_look_can_not_publish() -> None:
+def test_an_author_uploads_and_can_not_publish(chapter: Chapter) -> None:
+    browser, author = member_of("Authors")
+
+    raw = bundle_of(("chapter", "ch1_intro"))
+    assert upload(browser, raw, bundle_type="chapter", scope_id="", chapter=str(chapter.pk)).status_code == 302
+    release = BundleRelease.objects.get()
+    assert release.created_by == author.user
+
+    actions = dict(browser.get(LIST).context["action_form"].fields["action"].choices)
+    assert set(actions) == {"", "verify", "delete_selected"}
+    assert set(browser.get(f"{LIST}{release.pk}/change/").context["object_actions"]) == {"verify"}
+    assert told(confirm(browser, "publish", release, rollout_percent="100")) == "No action selected."
+    release.refresh_from_db()
+    assert release.state == "draft"
+
+    publish(release)
+    for action in ("widen", "withdraw", "withdraw_only_these"):
+        assert told(confirm(browser, action, release, rollout_percent="100")) == "No action selected."
+    release.refresh_from_db()
+    assert release.state == "published"
+
+
+def test_an_author_finds_a_chapter(chapter: Chapter) -> None:
+    browser, _ = member_of("Authors")
+    query = {"app_label": "updates", "model_name": "bundlerelease", "field_name": "chapter", "term": "ch1"}
+    assert len(browser.get(reverse("admin:autocomplete"), query).json()["results"]) == 1
+
+
+def test_a_publisher_publishes_widens_and_withdraws() -> None:
+    browser, publisher = member_of("Publishers")
+    release = draft(APP)
+
+    confirm(browser, "publish", release, rollout_percent="10")
+    release.refresh_from_db()
+    confirm(browser, "widen", release, rollout_percent="20")
+    confirm(browser, "withdraw", release)
+
+    done = events("action", "user")[1:]
+    assert done == [(action, publisher.user.pk) for action in ("published", "widened", "withdrawn")]
+
+
+def test_who_may_only_look_can_change_nothing() -> None:
     release = draft(APP)
     viewer = make_actor("viewer", is_staff=True)
     viewer.user.user_permissions.add(Permission.objects.get(codename="view_bundlerelease"))
     browser = Client()
     browser.force_login(viewer.user)
+    page = f"{LIST}{release.pk}/"
 
-    assert browser.get(f"{LIST}{release.pk}/change/").status_code == 200
+    shown = browser.get(f"{page}change/")
+    assert shown.context["object_actions"] == {}
+    assert "100 %" in shown.content.decode()
     assert browser.get(f"{LIST}add/").status_code == 403
-    act(browser, "publish", release)
+    assert browser.post(f"{page}change/", change_form()).status_code == 403
+    assert browser.post(f"{page}delete/", {"post": "yes"}).status_code == 403
+    assert upload(browser, bundle_of(SHARED), bundle_type="experts_shared", scope_id="shared").status_code == 403
+    for action in ("publish", "verify", "delete_selected"):
+        confirm(browser, action, release, rollout_percent="100", post="yes")
 
-    release.refresh_from_db()
-    assert release.state == "draft"
+    assert BundleRelease.objects.get().state == "draft"
+    assert len(events("action")) == 1
 
 
 def test_a_forged_post_is_refused(staff: Actor) -> None:
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(staff.user)
+    release = draft(APP)
 
     assert browser.post(f"{LIST}add/", {**FORM, "archive": archive(bundle_of(APP))}).status_code == 403
+    assert confirm(browser, "publish", release, rollout_percent="100").status_code == 403

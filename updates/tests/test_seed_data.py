@@ -75,13 +75,15 @@ def test_the_bundles_are_what_their_manifests_say() -> None:
             contents = {name: archive.extractfile(member).read() for name, member in members.items()}  # type: ignore[union-attr]
         manifest = json.loads(contents.pop("bundle.manifest.json"))
         assert manifest == release.manifest
-        assert manifest["format_version"] == "bundle-v1"
+        assert manifest["format_version"] == "bundle-v2"
         assert (manifest["bundle_type"], manifest["scope_id"]) == (release.bundle_type, release.scope_id)
         assert {entry["path"]: (entry["sha256"], entry["size_bytes"]) for entry in manifest["files"]} == {
             name: (hashlib.sha256(content).hexdigest(), len(content)) for name, content in contents.items()
         }
         if release.bundle_type == "chapter":
-            assert {"chapter_context.md", "task_list.md", "task_completion_principles.md"} <= set(contents)
+            prompts = {f"prompts/{name}.md" for name in ("chapter_context", "task_list", "task_completion_principles")}
+            assert prompts <= set(contents)
+            assert (manifest["chapter"]["has_scripts"], manifest["chapter"]["has_datasets"]) == (True, True)
         assert all(len(content) > 200 for content in contents.values())
 
 

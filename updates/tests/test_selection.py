@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from semver import Version
 
@@ -21,6 +21,7 @@ from updates.selection import (
     parse_minimum,
     parse_version,
     rollout_bucket,
+    select_blocked,
     select_current,
     select_update,
 )
@@ -44,9 +45,15 @@ def make_release(**fields: Any) -> Release:
         "strict_versions": False,
         "rollout_basis_points": 10_000,
         "cohort_key": uuid.uuid4(),
+        "published_at": NOW - timedelta(days=7),
         "publish_at": None,
     }
     return Release(**{**defaults, **fields})
+
+
+def published_in_turn(shelf: list[Release]) -> list[Release]:
+    """Give the releases times of publication that go with their order: the first is the most recent."""
+    return [replace(release, published_at=NOW - timedelta(days=1, hours=n)) for n, release in enumerate(shelf)]
 
 
 some_version = st.builds(Version, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
@@ -62,7 +69,7 @@ releases = st.builds(
     cohort_key=st.uuids(),
     publish_at=st.none() | st.sampled_from([NOW - timedelta(hours=1), NOW, NOW + timedelta(hours=1)]),
 )
-shelves = st.lists(releases, max_size=6, unique_by=lambda release: release.version)
+shelves = st.lists(releases, max_size=6, unique_by=lambda release: release.version).map(published_in_turn)
 devices = st.builds(
     Device,
     id=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40),
@@ -96,6 +103,17 @@ def test_what_is_selected_is_the_first_that_the_device_may_have(shelf: list[Rele
                 assert (version >= minimum) if version is not None else not current.strict_versions
 
 
+@given(shelf=shelves, device=devices)
+def test_what_is_blocked_comes_before_the_current_and_lacks_a_minimum_only(
+    shelf: list[Release], device: Device
+) -> None:
+    current, blocked = select_current(shelf, device, NOW), select_blocked(shelf, device, NOW)
+
+    before = shelf[: shelf.index(current)] if current else shelf
+    assert blocked == [release for release in before if is_due(release, NOW) and in_rollout(release, device)]
+    assert not any(meets_minimums(release, device) for release in blocked)
+
+
 @given(shelf=shelves, device=devices, installed=st.none() | st.sampled_from(["1.0.0", "1.1.0", "2.0.0", "9.9.9"]))
 def test_an_update_is_the_current_release_unless_installed(
     shelf: list[Release], device: Device, installed: str | None
@@ -107,7 +125,30 @@ def test_an_update_is_the_current_release_unless_installed(
     else:
         assert update is not None
         assert update.release == current
-        assert update.mandatory or not current.is_mandatory
+        versions = [release.version for release in shelf]
+        end = shelf.index(current)
+        start = versions.index(installed) if installed in versions else len(shelf)
+        assert update.mandatory is any(
+            release.is_mandatory and is_due(release, NOW) for release in [current, *shelf[end + 1 : max(start, end)]]
+        )
+
+
+@given(shelf=shelves, device=devices, taken=st.integers(0, 5))
+def test_a_way_may_begin_at_a_withdrawn_release_but_never_leads_over_one(
+    shelf: list[Release], device: Device, taken: int
+) -> None:
+    """As long as it was published it was on the way; the answer is that without it, from where it stood."""
+    assume(taken < len(shelf))
+    gone = shelf[taken]
+    left = shelf[:taken] + shelf[taken + 1 :]
+
+    update = select_update(left, gone.version, device, NOW, {gone.version: gone.published_at})
+
+    current = select_current(left, device, NOW)
+    assert (update.release if update else None) == current
+    if update is not None and current is not None:
+        ahead = left[left.index(current) : taken] or [current]
+        assert update.mandatory is any(release.is_mandatory for release in ahead if is_due(release, NOW))
 
 
 @given(key=st.uuids(), device_id=st.text(st.characters(codec="utf-8"), max_size=300))
@@ -221,17 +262,19 @@ def test_any_text_is_a_version_or_none(text: str) -> None:
         ("1.1.0", False),
         ("1.0.0", True),
         (None, True),
-        ("withdrawn", True),
+        ("never published", True),
     ],
 )
 def test_mandatory_by_the_way_from_the_installed_version(installed: str | None, mandatory: bool | None) -> None:
-    shelf = [
-        make_release(version="1.3.0", is_mandatory=False),
-        make_release(version="1.2.1", is_mandatory=True, publish_at=NOW + timedelta(days=1)),
-        make_release(version="1.2.0", is_mandatory=False),
-        make_release(version="1.1.0", is_mandatory=True, rollout_basis_points=0),
-        make_release(version="1.0.0", is_mandatory=False),
-    ]
+    shelf = published_in_turn(
+        [
+            make_release(version="1.3.0", is_mandatory=False),
+            make_release(version="1.2.1", is_mandatory=True, publish_at=NOW + timedelta(days=1)),
+            make_release(version="1.2.0", is_mandatory=False),
+            make_release(version="1.1.0", is_mandatory=True, rollout_basis_points=0),
+            make_release(version="1.0.0", is_mandatory=False),
+        ]
+    )
 
     selected = select_update(shelf, installed, Device("some"), NOW)
 
@@ -239,11 +282,14 @@ def test_mandatory_by_the_way_from_the_installed_version(installed: str | None, 
 
 
 def test_the_way_back_to_an_older_release_has_only_its_end() -> None:
-    shelf = [
-        make_release(version="2.0.0", is_mandatory=True, rollout_basis_points=0),
-        make_release(version="1.1.0", is_mandatory=True, rollout_basis_points=0),
-        make_release(version="1.0.0", is_mandatory=False),
-    ]
+    shelf = published_in_turn(
+        [
+            make_release(version="2.0.0", is_mandatory=True, rollout_basis_points=0),
+            make_release(version="1.1.0", is_mandatory=True, rollout_basis_points=0),
+            make_release(version="1.0.0", is_mandatory=False),
+            make_release(version="0.9.0", is_mandatory=True),
+        ]
+    )
 
     selected = select_update(shelf, "2.0.0", Device("some"), NOW)
 

@@ -1,11 +1,9 @@
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from config.errors import ApiError
+from updates.management.terminal import told_once
 from updates.seeding import seed_data
 
 
@@ -14,19 +12,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            with _told_once():
+            with told_once():
                 seed_data(report=self.stdout.write, warn=lambda line: self.stderr.write(self.style.WARNING(line)))
         except ApiError as error:
             raise CommandError(error.message or error.code.message) from error
-
-
-@contextmanager
-def _told_once() -> Iterator[None]:
-    """Keep the services' log of each release out of the terminal: this command reports the same."""
-    logger = logging.getLogger("updates.services")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -1,0 +1,193 @@
+"""API tokens in the admin: made, shown once, listed, revoked."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from accounts.models import User
+from config import limits
+from config.errors import ApiError
+from config.urlbase import public_base_url
+from updates.admin.common import ObjectActionsMixin, add_refusal, minute
+from updates.models import Ability, ApiToken, BundleType
+from updates.services import tokens
+
+_DEFAULT_LIFETIME: Final = timedelta(days=90)
+
+ASKED_FIELDS = ("name", "abilities", "bundle_types", "course", "expires_at")
+
+
+def _default_expiry() -> datetime:
+    return timezone.now() + _DEFAULT_LIFETIME
+
+
+class TokenForm(forms.ModelForm[ApiToken]):
+    """A new token. Making it is the last step of validating the form, so that what the service refuses is an error."""
+
+    abilities = forms.MultipleChoiceField(
+        choices=Ability.choices, widget=forms.CheckboxSelectMultiple, help_text="No more than you may do yourself."
+    )
+    bundle_types = forms.MultipleChoiceField(
+        choices=BundleType.choices, widget=forms.CheckboxSelectMultiple, required=False, help_text="None ticked: all."
+    )
+
+    maker: User
+    made: ApiToken
+    secret: str
+
+    class Meta:
+        model = ApiToken
+        fields = ASKED_FIELDS
+        labels = {"expires_at": "Expires (UTC)"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["expires_at"].initial = _default_expiry
+        self.fields["expires_at"].help_text = f"At most {limits.API_TOKEN_MAX_DAYS} days from now."
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if self.errors:
+            return
+        try:
+            self.made, self.secret = tokens.create_token(**self.cleaned_data, created_by=self.maker)
+        except ApiError as error:
+            add_refusal(self, error)
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("valid", "Valid"), ("expired", "Expired"), ("revoked", "Revoked")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
+        now = timezone.now()
+        conditions = {
+            "valid": Q(revoked_at=None, expires_at__gt=now),
+            "expired": Q(revoked_at=None, expires_at__lte=now),
+            "revoked": Q(revoked_at__isnull=False),
+        }
+        return queryset.filter(conditions.get(self.value() or "", Q()))
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ObjectActionsMixin, admin.ModelAdmin[ApiToken]):
+    """Nothing of a token can be changed but that it ends, and none is deleted: the audit names them."""
+
+    list_display = ("name", "state", "may", "bounds", "created_by", "expires", "last_used", "hint")
+    list_filter = (StateFilter,)
+    list_select_related = ("created_by", "course")
+    search_fields = ("name", "hint", "created_by__email")
+    ordering = ("-created_at",)
+    autocomplete_fields = ("course",)
+    actions = ("revoke",)
+    show_full_result_count = False
+
+    @admin.display(description="May")
+    def may(self, token: ApiToken) -> str:
+        return ", ".join(token.abilities)
+
+    @admin.display(description="For")
+    def bounds(self, token: ApiToken) -> str:
+        types = ", ".join(BundleType(value).label for value in token.bundle_types if value in BundleType.values)
+        parts = [types or "all bundles", token.course.course_code if token.course else ""]
+        return " of ".join(filter(None, parts))
+
+    @admin.display(description="Expires (UTC)", ordering="expires_at")
+    def expires(self, token: ApiToken) -> str | None:
+        return minute(token.expires_at)
+
+    @admin.display(description="Last used (UTC)", ordering="last_used_at")
+    def last_used(self, token: ApiToken) -> str | None:
+        return minute(token.last_used_at)
+
+    @admin.display(description="State")
+    def state(self, token: ApiToken) -> str:
+        maker = token.created_by
+        if token.revoked_at is not None:
+            return "Revoked"
+        if token.expires_at <= timezone.now():
+            return "Expired"
+        if maker is None or not maker.is_active or not maker.is_staff:
+            return "Refused: its maker is no longer staff"
+        return "Valid"
+
+    def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> tuple[str, ...]:
+        if obj is None:
+            return ASKED_FIELDS
+        times = ("created_at", "expires_at", "last_used_at", "revoked_at")
+        return ("name", "hint", "state", "may", "bounds", "created_by", *times)
+
+    def get_form(self, request: Any, obj: Any | None = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is not None:
+            return super().get_form(request, obj, change, **kwargs)
+        form = super().get_form(request, obj, change, form=TokenForm, **kwargs)
+        form.maker = request.user  # type: ignore[attr-defined]
+        return form
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("updates.change_apitoken"))
+
+    # Deleting a course that has a token asks for the permission to delete it, so the permission stays; the ways to
+    # delete a token alone are closed.
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        raise PermissionDenied
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context |= {"show_delete": False, "show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    # --- Making and revoking ---
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
+        super().save_form(request, form, change)
+        return form.made
+
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
+        """The form has made it, by the service. The secret goes on to the page that shows it, and nowhere else."""
+        request.new_token_secret = form.secret  # type: ignore[attr-defined]
+
+    def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the secret in the answer itself: a redirect would need to keep it somewhere on the way.
+
+        No cache keeps the page either: the admin sends all of its pages with `no-store`.
+        """
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"The API token {obj.name} is made",
+            "opts": self.opts,
+            "token": obj,
+            "bounds": self.bounds(obj),
+            "secret": request.new_token_secret,  # type: ignore[attr-defined]
+            "base_url": public_base_url(request),
+        }
+        return TemplateResponse(request, "admin/updates/apitoken/made.html", context)
+
+    def object_actions(self, obj: ApiToken) -> Mapping[str, str]:
+        return {} if obj.revoked_at else {"revoke": "Revoke"}
+
+    @admin.action(description="Revoke: these stop at once, for good", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> None:
+        ended = [token for token in chosen if tokens.revoke_token(token=token)]
+        for token in ended:
+            self.log_change(request, token, "Revoked.")
+        self.message_user(request, f"Revoked {len(ended)} of {len(chosen)} tokens.", messages.SUCCESS)

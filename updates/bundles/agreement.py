@@ -1,0 +1,124 @@
+"""Whether an archive, its manifest and the release that it is for agree."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from updates.bundles.base import BundleError, Fault, excerpt
+from updates.bundles.manifest import (
+    FORMAT_VERSIONS,
+    MANIFEST_NAME,
+    MINIMUM_VERSIONS,
+    V2,
+    file_entries_of,
+    minimum_version_of,
+    required_experts_of,
+)
+from updates.bundles.tree import Content, Tree
+from updates.models import BundleType
+
+_PROMPTS: Final = ("chapter_context.md", "task_list.md", "task_completion_principles.md")
+_UNKNOWN: Final = object()
+
+
+def release_faults(manifest: Mapping[str, Any], *, bundle_type: str, scope_id: str, version: str) -> Iterator[Fault]:
+    """Yield where a manifest contradicts the release that it is for."""
+    if manifest.get("format_version") not in FORMAT_VERSIONS:
+        yield Fault(MANIFEST_NAME, f"format_version must be one of {', '.join(FORMAT_VERSIONS)}.")
+    yield from _differs("bundle_type", manifest, bundle_type)
+    if scope_warning(manifest, bundle_type=bundle_type, scope_id=scope_id) is None:
+        yield from _differs("scope_id", manifest, scope_id)
+    yield from _differs("version", manifest, version)
+    if bundle_type == BundleType.CHAPTER:
+        yield from _chapter_faults(manifest, scope_id)
+    yield from _field_faults(manifest)
+
+
+def _field_faults(manifest: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what no release could take over from the manifest."""
+    readers: tuple[Callable[[Mapping[str, Any]], object], ...] = (
+        required_experts_of,
+        *(partial(minimum_version_of, name=name) for name in MINIMUM_VERSIONS),
+    )
+    for read in readers:
+        try:
+            read(manifest)
+        except BundleError as error:
+            yield from error.faults
+
+
+def scope_warning(manifest: Mapping[str, Any], *, bundle_type: str, scope_id: str) -> str | None:
+    """Tell of a chapter's scope that differs only in its course: tools write others into it, or none."""
+    stated = manifest.get("scope_id")
+    if bundle_type != BundleType.CHAPTER or not isinstance(stated, str) or stated == scope_id:
+        return None
+    if _chapter_of(stated) != _chapter_of(scope_id):
+        return None
+    return f"{MANIFEST_NAME}: scope_id is '{excerpt(stated)}', the release's is '{scope_id}': only its course differs."
+
+
+def content_faults(manifest: Mapping[str, Any], tree: Tree) -> Iterator[Fault]:
+    """Yield where a manifest and the archive's files contradict each other."""
+    listed: set[str] = set()
+    for entry in file_entries_of(manifest):
+        if isinstance(entry, Fault):
+            yield entry
+            continue
+        if entry.path in listed:
+            yield Fault.about(entry.path, "The manifest lists it twice.")
+        elif fault := _entry_fault(entry.path, entry.content, tree):
+            yield Fault.about(entry.path, fault)
+        listed.add(entry.path)
+    unlisted = sorted(path for path, _ in tree.files() if path not in listed and path != MANIFEST_NAME)
+    for path in unlisted:
+        yield Fault.about(path, "It is in the archive, but the manifest doesn't list it.")
+
+
+def prompt_faults(manifest: Mapping[str, Any], tree: Tree) -> Iterator[Fault]:
+    """Yield the prompt files that clients need of a chapter, and that the archive lacks."""
+    if manifest.get("format_version") not in FORMAT_VERSIONS:
+        return
+    folder = "prompts/" if manifest["format_version"] == V2 else ""
+    for name in _PROMPTS:
+        if tree.content(folder + name) is None:
+            yield Fault(folder + name, f"A chapter of format {manifest['format_version']} must have this file.")
+
+
+def _differs(name: str, manifest: Mapping[str, Any], expected: str) -> Iterator[Fault]:
+    stated = manifest.get(name, _UNKNOWN)
+    if stated is _UNKNOWN:
+        yield Fault(MANIFEST_NAME, f"{name} is missing.")
+    elif stated != expected:
+        yield Fault(MANIFEST_NAME, f"{name} is {excerpt(repr(stated))}, but the release's is {str(expected)!r}.")
+
+
+def _chapter_faults(manifest: Mapping[str, Any], scope_id: str) -> Iterator[Fault]:
+    chapter = manifest.get("chapter")
+    if chapter is None:
+        return
+    if not isinstance(chapter, dict):
+        yield Fault(MANIFEST_NAME, "chapter must be an object.")
+        return
+    code = chapter.get("chapter_code")
+    if code is not None and code != _chapter_of(scope_id):
+        yield Fault(
+            MANIFEST_NAME,
+            f"chapter.chapter_code is {excerpt(repr(code))}, but the release's chapter is {_chapter_of(scope_id)!r}.",
+        )
+
+
+def _chapter_of(scope_id: str) -> str:
+    return scope_id.rpartition("/")[2]
+
+
+def _entry_fault(path: str, stated: Content, tree: Tree) -> str | None:
+    if path == MANIFEST_NAME:
+        return "The manifest can't list itself."
+    found = tree.content(path)
+    if found is None:
+        return "The manifest lists it, but the archive doesn't have it."
+    if found.size_bytes != stated.size_bytes:
+        return f"It has {found.size_bytes:,} bytes, but the manifest says {stated.size_bytes:,}."
+    if found.sha256 != stated.sha256:
+        return "Its SHA-256 is not what the manifest says."
+    return None

@@ -1,0 +1,381 @@
+"""Drafts: from an archive, or from bytes that lie elsewhere."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Any, Final
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
+
+from config import limits
+from config.errors import ApiError, ErrorCode, FieldError
+from courses.models import Chapter
+from courses.selectors import canonical_uuid
+from storage.artifacts import delete_artifact, store_artifact
+from updates import audit
+from updates.audit import Action, Entry
+from updates.bundles.base import BundleError, Inspection
+from updates.bundles.inspect import inspect_bundle
+from updates.bundles.manifest import MINIMUM_VERSIONS, minimum_version_of, required_experts_of
+from updates.models import Ability, BundleRelease, BundleType
+from updates.principals import Principal
+from updates.selectors import find_release, missing_experts
+
+logger = logging.getLogger(__name__)
+
+_KEY_LOCK: Final = 7_201_003
+"""First number of the advisory locks of the store's keys; the second is a hash of the key."""
+_LOCK_POLL_SECONDS: Final = 0.1
+
+_OPTIONS: Final = (
+    "is_mandatory",
+    "min_desktop_version",
+    "min_sidecar_version",
+    "strict_versions",
+    "rollout_basis_points",
+    "publish_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOptions:
+    """For whom a release is. What is None is taken from the manifest."""
+
+    is_mandatory: bool = True
+    required_experts: Sequence[str] | None = None
+    min_desktop_version: str | None = None
+    min_sidecar_version: str | None = None
+    strict_versions: bool = False
+    rollout_basis_points: int = 10_000
+    publish_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What became of a request for a draft."""
+
+    release: BundleRelease
+    is_new: bool
+    """False: the same bytes were there already, as this release, whatever its state; nothing was changed."""
+    warnings: list[str]
+
+
+def upload_draft(
+    *,
+    file: IO[bytes],
+    bundle_type: str,
+    scope_id: str,
+    version: str,
+    principal: Principal,
+    options: ReleaseOptions | None = None,
+    sha256: str | None = None,
+) -> Draft:
+    """Check an archive, put it into the artifact store and make its draft. The same bytes give the same release.
+
+    The object comes first, and the store never replaces one: a crash in between leaves an object without a release,
+    which the next upload of the same bytes takes over, or `prune_artifacts` removes.
+
+    Args:
+        file: the archive, seekable.
+        sha256: of the archive, where it was computed already while it arrived.
+
+    Raises:
+        ApiError: FORBIDDEN, VALIDATION_ERROR, BUNDLE_INVALID with each fault of the archive, BUNDLE_RELEASE_CONFLICT
+            for other bytes under the version, STORAGE_UNAVAILABLE, SERVICE_UNAVAILABLE while another upload of this
+            version goes on.
+    """
+    options = options or ReleaseOptions()
+    draft = _make_release(
+        bundle_type=bundle_type,
+        scope_id=scope_id,
+        version=version,
+        artifact_key=artifact_key(bundle_type=bundle_type, scope_id=scope_id, version=version),
+        principal=principal,
+        options=options,
+    )
+    with audit.recording_refusals(Action.CREATED, [draft], principal):
+        found = inspect(file, draft, sha256=sha256)
+        _describe_bytes(draft, sha256=found.sha256, size_bytes=found.size_bytes, manifest=found.manifest)
+        _fill_from_manifest(draft, options)
+        with holding_key(draft.artifact_key):
+            existing = find_release(bundle_type=bundle_type, scope_id=scope_id, version=version)
+            if existing is not None:
+                _refuse_other_bytes(existing, draft)
+            _store(draft, file)
+            return _insert_draft(draft, principal, found.warnings)
+
+
+def register_draft(
+    *,
+    bundle_type: str,
+    scope_id: str,
+    version: str,
+    external_url: str,
+    sha256: str,
+    size_bytes: int,
+    manifest: Mapping[str, Any],
+    principal: Principal,
+    options: ReleaseOptions | None = None,
+) -> Draft:
+    """Make the draft of an archive that lies elsewhere. The same bytes at the same URL give the same release.
+
+    Nothing is fetched: `verify_release` does.
+
+    Raises:
+        ApiError: FORBIDDEN, VALIDATION_ERROR, BUNDLE_RELEASE_CONFLICT for other bytes under the version.
+    """
+    options = options or ReleaseOptions()
+    draft = _make_release(
+        bundle_type=bundle_type,
+        scope_id=scope_id,
+        version=version,
+        external_url=external_url,
+        principal=principal,
+        options=options,
+    )
+    _describe_bytes(draft, sha256=sha256, size_bytes=size_bytes, manifest=manifest)
+    _fill_from_manifest(draft, options)
+    _check_fields(draft)
+    with audit.recording_refusals(Action.CREATED, [draft], principal):
+        return _insert_draft(draft, principal, ())
+
+
+def update_draft(*, release: BundleRelease, changes: Mapping[str, Any], principal: Principal) -> None:
+    """Change a draft's options, those of `ReleaseOptions`; the given instance is changed as well.
+
+    Raises:
+        ApiError: FORBIDDEN, VALIDATION_ERROR, BUNDLE_RELEASE_CONFLICT when it is no draft any more.
+    """
+    principal.require(Ability.UPLOAD, [release])
+    if not changes:
+        return
+    for name, value in changes.items():
+        setattr(release, name, value)
+    _check_fields(release)
+    with audit.recording_refusals(Action.CHANGED, [release], principal), transaction.atomic():
+        drafts = BundleRelease.objects.filter(pk=release.pk, state=BundleRelease.State.DRAFT)
+        before = drafts.select_for_update().values(*changes).first()
+        if before is None or not drafts.update(**changes):
+            raise refusal(release, "changed", "a draft")
+        differences = {name: (before[name], value) for name, value in changes.items() if before[name] != value}
+        audit.record(Action.CHANGED, [Entry(release, differences)], principal)
+
+
+def delete_draft(*, release: BundleRelease, principal: Principal) -> None:
+    """Delete a draft and its bytes, so that other bytes can take its version.
+
+    Raises:
+        ApiError: FORBIDDEN, BUNDLE_RELEASE_CONFLICT when it was ever published, SERVICE_UNAVAILABLE while the same
+            version is uploaded.
+    """
+    principal.require(Ability.UPLOAD, [release])
+    with audit.recording_refusals(Action.DELETED, [release], principal), holding_key(release.artifact_key):
+        with transaction.atomic():
+            drafts = BundleRelease.objects.filter(pk=release.pk, first_published_at=None)
+            if not drafts.delete()[0]:
+                raise refusal(release, "deleted", "a draft that was never published")
+            audit.record(Action.DELETED, [Entry(release)], principal)
+        if release.artifact_key:
+            _delete_bytes(release.artifact_key)
+
+
+def inspect(file: IO[bytes], release: BundleRelease, *, sha256: str | None = None) -> Inspection:
+    """Check an archive against the release that it is for.
+
+    Raises:
+        ApiError: BUNDLE_INVALID, with each fault and the file that it is about.
+    """
+    try:
+        return inspect_bundle(
+            file,
+            bundle_type=release.bundle_type,
+            scope_id=release.scope_id,
+            version=release.version,
+            sha256=sha256,
+        )
+    except BundleError as error:
+        details: list[FieldError] = [
+            {"field": fault.path or "archive", "message": fault.reason} for fault in error.faults
+        ]
+        raise ApiError(ErrorCode.BUNDLE_INVALID, str(error.faults[0]), details) from error
+
+
+def artifact_key(*, bundle_type: str, scope_id: str, version: str) -> str:
+    """The key of a release's archive in the store."""
+    return f"{settings.OSS_BUNDLE_PREFIX}{bundle_type}/{scope_id}/{version}/bundle.tar.gz"
+
+
+@contextmanager
+def holding_key(key: str, *, wait_seconds: float | None = None) -> Iterator[None]:
+    """Be the only one who stores or deletes under this key; none for an empty one.
+
+    A lock of the connection, not of a transaction: storing may take minutes.
+
+    Args:
+        wait_seconds: for somebody else who holds it. Default: ARTIFACT_LOCK_WAIT_SECONDS.
+
+    Raises:
+        ApiError: SERVICE_UNAVAILABLE when somebody else holds it for longer than a request should wait.
+    """
+    if not key:
+        yield
+        return
+    with connection.cursor() as cursor:
+        wait = limits.ARTIFACT_LOCK_WAIT_SECONDS if wait_seconds is None else wait_seconds
+        ends = time.monotonic() + wait
+        while not _try_lock(cursor, key):
+            if time.monotonic() > ends:
+                message = "Another upload of this version is under way. Please try again in a moment."
+                raise ApiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=limits.RETRY_AFTER_OUTAGE_SECONDS)
+            time.sleep(_LOCK_POLL_SECONDS)
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", [_KEY_LOCK, key])
+
+
+def _try_lock(cursor: Any, key: str) -> bool:
+    cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", [_KEY_LOCK, key])
+    return bool(cursor.fetchone()[0])
+
+
+def refusal(release: BundleRelease, verb: str, expected: str) -> ApiError:
+    """The conflict of an act with what became of the release meanwhile."""
+    return ApiError(
+        ErrorCode.BUNDLE_RELEASE_CONFLICT,
+        f"The release {release} can't be {verb}: only {expected} can. Look at it again.",
+    )
+
+
+# --- Making the row -----------------------------------------------------------------------------------------------
+
+
+def _make_release(
+    *, bundle_type: str, scope_id: str, version: str, principal: Principal, options: ReleaseOptions, **place: str
+) -> BundleRelease:
+    """Make the unsaved draft with all that is known before its bytes are; every field of it is checked."""
+    release = BundleRelease(
+        bundle_type=bundle_type,
+        scope_id=scope_id,
+        version=version,
+        chapter=_find_chapter(bundle_type, scope_id),
+        required_experts=list(options.required_experts or ()),
+        is_mandatory=options.is_mandatory,
+        min_desktop_version=options.min_desktop_version or "",
+        min_sidecar_version=options.min_sidecar_version or "",
+        strict_versions=options.strict_versions,
+        rollout_basis_points=options.rollout_basis_points,
+        publish_at=options.publish_at,
+        created_by=principal.user,
+        **place,
+    )
+    principal.require(Ability.UPLOAD, [release])
+    _check_fields(release, exclude={"sha256", "size_bytes", "manifest"})
+    return release
+
+
+def _store(draft: BundleRelease, file: IO[bytes]) -> None:
+    """Store the archive; no release of this version has other bytes.
+
+    Bytes that lie there without a release may be those of an upload that broke off, but after a restored backup of the
+    database they may also be what learners have under this version: only a person can tell.
+    """
+    try:
+        store_artifact(key=draft.artifact_key, content=file)
+    except ApiError as error:
+        if error.code is ErrorCode.BUNDLE_RELEASE_CONFLICT:
+            error.message = (
+                f"Other bytes lie in the artifact store under {draft}, though there is no such release. Use another "
+                "version, or have the leftovers of broken uploads removed: manage.py prune_artifacts."
+            )
+        raise
+
+
+def _delete_bytes(key: str) -> None:
+    """The draft is gone, whatever the store says: what stays there is for `prune_artifacts`."""
+    try:
+        delete_artifact(key=key)
+    except ApiError as error:
+        logger.warning("The bytes of a deleted draft stay in the store under %s: %s", key, error.code)
+
+
+def _describe_bytes(release: BundleRelease, *, sha256: str, size_bytes: int, manifest: Mapping[str, Any]) -> None:
+    release.sha256, release.size_bytes, release.manifest = sha256, size_bytes, dict(manifest)
+
+
+def _fill_from_manifest(release: BundleRelease, options: ReleaseOptions) -> None:
+    """Take from the manifest what the options leave to it."""
+    try:
+        if options.required_experts is None:
+            release.required_experts = required_experts_of(release.manifest)
+        for name in MINIMUM_VERSIONS:
+            if getattr(options, name) is None:
+                setattr(release, name, minimum_version_of(release.manifest, name))
+    except BundleError as error:
+        raise ApiError(ErrorCode.VALIDATION_ERROR, details=[{"field": "manifest", "message": str(error)}]) from error
+
+
+def _find_chapter(bundle_type: str, scope_id: str) -> Chapter | None:
+    course_id, _, chapter_code = scope_id.partition("/")
+    parsed = canonical_uuid(course_id)
+    if bundle_type != BundleType.CHAPTER or parsed is None:
+        return None
+    return Chapter.objects.filter(course_id=parsed, chapter_code=chapter_code).first()
+
+
+def _check_fields(release: BundleRelease, *, exclude: Set[str] = frozenset()) -> None:
+    try:
+        release.clean_fields(exclude={"chapter", "created_by", *exclude})
+        release.clean()
+    except ValidationError as error:
+        details: list[FieldError] = [
+            {"field": name, "message": message} for name, messages in error.message_dict.items() for message in messages
+        ]
+        raise ApiError(
+            ErrorCode.VALIDATION_ERROR, f"{details[0]['field']}: {details[0]['message']}", details
+        ) from error
+
+
+def _insert_draft(draft: BundleRelease, principal: Principal, warnings: Sequence[str]) -> Draft:
+    """Insert, or return the release that has this version and the same bytes already."""
+    with transaction.atomic():
+        BundleRelease.objects.bulk_create([draft], ignore_conflicts=True)
+        found = find_release(bundle_type=draft.bundle_type, scope_id=draft.scope_id, version=draft.version)
+        if found is None:
+            raise refusal(draft, "made", "a version that nobody deletes at the same moment")
+        is_new = found.pk == draft.pk
+        told = [*warnings, *_expert_warnings(found)]
+        if not is_new:
+            _refuse_other_bytes(found, draft)
+            return Draft(found, is_new, [*_kept_options(found, draft), *told])
+        changes: dict[str, tuple[Any, Any]] = {
+            name: (None, getattr(found, name)) for name in ("sha256", "size_bytes", "required_experts", *_OPTIONS)
+        }
+        audit.record(Action.CREATED, [Entry(found, changes)], principal, told)
+    return Draft(found, is_new, told)
+
+
+def _expert_warnings(release: BundleRelease) -> list[str]:
+    missing = ", ".join(missing_experts([release], offered_from=release.publish_at))
+    return [f"Before it can be published, these experts need a published release: {missing}."] if missing else []
+
+
+def _kept_options(found: BundleRelease, asked: BundleRelease) -> list[str]:
+    """Say where the release that is there already is not what was asked for."""
+    different = [name for name in (*_OPTIONS, "required_experts") if getattr(found, name) != getattr(asked, name)]
+    return [f"It was there already, and keeps its own {', '.join(different)}."] if different else []
+
+
+def _refuse_other_bytes(existing: BundleRelease, draft: BundleRelease) -> None:
+    """Compared with case: the constraint knows no case, but clients and stores file by the name as it is."""
+    names = ("scope_id", "version", "sha256", "size_bytes", "artifact_key", "external_url")
+    if any(getattr(existing, name) != getattr(draft, name) for name in names):
+        raise ApiError(
+            ErrorCode.BUNDLE_RELEASE_CONFLICT,
+            f"The release {existing} exists already with other bytes, which never change. Use another version.",
+        )
