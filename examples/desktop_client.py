@@ -46,7 +46,8 @@ DOWNLOAD_FIRST_DELAY_SECONDS = 0.5
 QUEUE_TRIES = 5
 QUEUE_FIRST_DELAY_SECONDS = 1.5
 
-# Both generations send this constant in their normal check, whatever they really are.
+# Both generations send this constant in their normal check, whatever they really are. G2 tells its real version only
+# when it checks its Python runtime; the server remembers that one.
 CLIENT_VERSION = "0.1.0"
 
 
@@ -126,6 +127,12 @@ class State:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.path.parent, delete=False) as file:
             json.dump(content, file, indent=2)
         os.replace(file.name, self.path)
+
+    def installed(self, bundle: "Bundle") -> tuple[dict[str, str], str]:
+        """Return where the version of such a bundle is kept, and under which name."""
+        if bundle.bundle_type in ("chapter", "experts"):
+            return self.chapters if bundle.bundle_type == "chapter" else self.experts, bundle.scope_id
+        return self.app, bundle.bundle_type
 
     def forget_session(self) -> None:
         """Drop the credentials; what is installed and what is queued stays."""
@@ -260,6 +267,19 @@ def folder_name(text: str) -> str:
     if not name.strip("."):
         raise DownloadError(f"{text!r} can't be the name of a folder.")
     return name
+
+
+def listed(answer: Json) -> list[Bundle]:
+    """Return the bundles that a check lists, in the order in which they are to be installed."""
+    return [Bundle.from_descriptor(item) for item in answer["required"] + answer.get("optional", [])]
+
+
+def tell_blocked(answer: Json) -> None:
+    """Say what is newer than what this device can have, and which app or sidecar it takes to have it."""
+    for item in answer.get("blocked", []):
+        parts = {"app": item.get("min_desktop_version"), "sidecar": item.get("min_sidecar_version")}
+        needed = " and ".join(f"{part} {version} or newer" for part, version in parts.items() if version)
+        say(f"  {item['bundle_type']}/{item['scope_id']} {item['version']}: needs {needed}")
 
 
 class ProgressBar:
@@ -468,9 +488,10 @@ class Queue:
 class DesktopClient:
     """What a learner does with the app, one method each."""
 
-    def __init__(self, api: Api, data_dir: Path) -> None:
+    def __init__(self, api: Api, data_dir: Path, desktop_version: str = CLIENT_VERSION) -> None:
         self.api = api
         self.generation = api.generation
+        self.desktop_version = desktop_version
         self.state = api.state
         self.installer = Installer(api, data_dir)
         self.queue = Queue(api, data_dir / "dead-letter.jsonl")
@@ -559,47 +580,33 @@ class DesktopClient:
         address = self.chapter_address(chapter)
         return f"{course_id}/{address}" if self.generation == "g1" else address
 
-    def check_app(self) -> list[Bundle]:
+    def check_app(self) -> Json:
         """Ask which bundles of the app itself are not the current ones."""
         families = ["app_agents", "experts_shared"]
         if self.generation == "g2":
             # By this key the server knows a G2, which may be offered other families than these two.
             families.append("python_runtime")
         installed = dict.fromkeys(families, "") | self.state.app
-        versions = {"desktop_version": CLIENT_VERSION, "sidecar_version": CLIENT_VERSION}
-        answer = self.api.call("POST", "/v1/updates/check-app", versions | {"installed": installed})
-        return [Bundle.from_descriptor(item) for item in answer["required"] + answer["optional"]]
+        versions = {"desktop_version": self.desktop_version, "sidecar_version": CLIENT_VERSION}
+        return self.api.call("POST", "/v1/updates/check-app", versions | {"installed": installed})
 
-    def update_app(self) -> None:
-        for bundle in self._install_all(self.check_app()):
-            self.state.app[bundle.bundle_type] = bundle.version
-            self.state.save()
-
-    def check_chapter(self, course_id: str, chapter: Json) -> tuple[list[Bundle], set[str]]:
-        """Ask which bundles a chapter needs besides the installed ones; return them and the experts' ids."""
+    def check_chapter(self, course_id: str, chapter: Json) -> Json:
+        """Ask which bundles a chapter needs besides the installed ones: its own, and those of its experts."""
         installed = {
             "chapter_bundle": self.state.chapters.get(self.chapter_scope(course_id, chapter)),
             "experts": self.state.experts,
         }
         body = {"course_id": course_id, "chapter_id": self.chapter_address(chapter), "installed": installed}
-        answer = self.api.call("POST", "/v1/updates/check-chapter", body)
-        experts = set(answer["resolved_chapter"]["required_experts"])
-        return [Bundle.from_descriptor(item) for item in answer["required"]], experts
+        return self.api.call("POST", "/v1/updates/check-chapter", body)
 
-    def update_chapter(self, course_id: str, chapter: Json) -> None:
-        bundles, experts = self.check_chapter(course_id, chapter)
-        for bundle in self._install_all(bundles):
-            installed = self.state.experts if bundle.scope_id in experts else self.state.chapters
-            installed[bundle.scope_id] = bundle.version
-            self.state.save()
+    def update(self, answer: Json) -> None:
+        """Install what a check lists. Newer or older is for the server to say: after a withdrawal it is an older one.
 
-    def _install_all(self, bundles: Iterable[Bundle]) -> Iterable[Bundle]:
-        """Install bundles, handing back each that is in place.
-
-        G1 stops its whole update at the first one that fails; G2 goes on with the next.
+        G1 stops its whole update at the first bundle that fails; G2 goes on with the next.
         """
+        tell_blocked(answer)
         failed = []
-        for bundle in bundles:
+        for bundle in listed(answer):
             try:
                 self.installer.install(bundle)
             except DownloadError as error:
@@ -607,18 +614,31 @@ class DesktopClient:
                 if self.generation == "g1":
                     break
             else:
-                yield bundle
+                self._note_installed(bundle)
         if failed:
             raise ClientError(f"Not installed: {', '.join(failed)}.")
 
+    def _note_installed(self, bundle: Bundle) -> None:
+        versions, name = self.state.installed(bundle)
+        if before := versions.get(name):
+            say(f"  {bundle}: takes the place of {before}")
+        versions[name] = bundle.version
+        self.state.save()
+
     def check_nothing_left(self, course_id: str, chapters: Iterable[Json]) -> None:
         """Check again with what is installed now; a server that still lists it keeps its clients busy."""
-        left = self.check_app()
+        left = listed(self.check_app())
         for chapter in chapters:
-            left += self.check_chapter(course_id, chapter)[0]
-        if left:
-            raise ClientError(f"The server still lists what is installed: {', '.join(map(str, left))}.")
-        say("Checked again: nothing to do.")
+            left += listed(self.check_chapter(course_id, chapter))
+        again = [str(bundle) for bundle in left if self._is_installed(bundle)]
+        if again:
+            raise ClientError(f"The server still lists what is installed: {', '.join(again)}.")
+        changed = ", ".join(map(str, left))
+        say(f"Changed meanwhile, for the next start: {changed}." if left else "Checked again: nothing to do.")
+
+    def _is_installed(self, bundle: Bundle) -> bool:
+        versions, name = self.state.installed(bundle)
+        return versions.get(name) == bundle.version
 
     def report_opening(self, course_id: str, chapter: Json) -> None:
         """Queue what happens whenever a chapter is opened, also one that was completed before."""
@@ -672,7 +692,7 @@ def run(args: argparse.Namespace, data_dir: Path, http: httpx.Client) -> None:
     """Tell the story of a learner's day, from the first start of the app to the logout."""
     state = State.load(data_dir / "state.json", args.base_url)
     api = Api(http, state, args.generation)
-    client = DesktopClient(api, data_dir)
+    client = DesktopClient(api, data_dir, args.desktop_version)
 
     start_session(client, args)
     me = api.call("GET", "/v1/me")
@@ -687,12 +707,12 @@ def run(args: argparse.Namespace, data_dir: Path, http: httpx.Client) -> None:
     client.list_courses()
 
     say("Updating the app:")
-    client.update_app()
+    client.update(client.check_app())
     say("Chapters:")
     chapters = client.open_chapters(course_id)
     for chapter in chapters:
         say(f"Updating the chapter {chapter['title']}:")
-        client.update_chapter(course_id, chapter)
+        client.update(client.check_chapter(course_id, chapter))
     client.check_nothing_left(course_id, chapters)
 
     for chapter in chapters:
@@ -713,12 +733,15 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--course-code", default="SOC101", help="the course to join (default: %(default)s)")
     add("--invite-code", help="join by this code instead (g2 only)")
     add("--data-dir", type=Path, help="where to keep everything (default: a temporary folder)")
+    add("--desktop-version", default=CLIENT_VERSION, help="tell that the app is of this version (g2 only)")
     add("--simulate-expired-token", action="store_true", help="spoil the access token on the way")
     add("--logout", action="store_true", help="log out at the end")
     args = parser.parse_args(arguments)
     args.base_url = args.base_url.rstrip("/")
     if args.invite_code and args.generation == "g1":
         parser.error("--invite-code: the first generation joins by course code only")
+    if args.desktop_version != CLIENT_VERSION and args.generation == "g1":
+        parser.error("--desktop-version: the first generation never tells its real version")
     if args.code and not args.email:
         parser.error("--code needs the --email that it was mailed to")
     return args
