@@ -107,6 +107,18 @@ UPLOAD_FORM_MAX_BYTES: Final = 1 * MIB
 UPLOAD_FORM_FILES_MAX: Final = 10
 """Files of a form; one of them is wanted, the bytes of the others are dropped."""
 
+UPLOAD_MAX_SECONDS: Final = 1_800.0
+"""How long an upload that holds a place may take to arrive."""
+
+UPLOAD_MIN_BYTES_PER_SECOND: Final = 16 * 1024
+"""What such an upload has to reach on average; one byte every few seconds would hold its place for days."""
+
+UPLOAD_GRACE_SECONDS: Final = 60.0
+"""How long it may be slower at first."""
+
+UPLOAD_WATCH_SECONDS: Final = 5.0
+"""How often that is looked at."""
+
 BUNDLE_MANIFEST_MAX_BYTES: Final = 4 * MIB
 """Of `bundle.manifest.json`; a bundle of 20,000 files has about 3 MiB."""
 
@@ -148,6 +160,9 @@ BUNDLE_MANIFEST_VALUES_MAX: Final = 240_000
 
 BUNDLE_EXCERPT_MAX_CHARACTERS: Final = 200
 """Of a name or value in an archive, where a fault quotes it."""
+
+REQUIRED_EXPERTS_MAX: Final = 100
+"""Experts that a release may require."""
 
 BUNDLE_FAULTS_MAX: Final = 20
 """Faults of one archive that an answer lists."""

@@ -79,6 +79,7 @@ class LocalArtifactStorage(ArtifactStorage, FileSystemStorage):
         with _outage():
             if target.exists():
                 self.refuse_other_bytes(name, content)
+                _sync_folder(target.parent)  # whoever linked it may have died before this
                 return name
             temporary = self._write_temporary(content)
             try:

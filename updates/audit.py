@@ -53,7 +53,7 @@ def record(action: str, entries: Sequence[Entry], principal: Principal, notices:
             act_id,
             entry.release,
             principal,
-            release=None if action == Action.DELETED else entry.release,
+            release=entry.release,
             notices=list(notices),
             changes={name: [_json(before), _json(after)] for name, (before, after) in entry.changes.items()},
         )
@@ -80,15 +80,17 @@ def recording_refusals(action: str, targets: Sequence[Named], principal: Princip
 def _record_refusal(action: str, targets: Sequence[Named], principal: Principal, error: ApiError) -> None:
     act_id = uuid.uuid4()
     refusal = error.message or error.code.message
-    ids = [target.pk for target in targets if isinstance(target, BundleRelease)]
-    rows = BundleRelease.objects.only("pk").in_bulk(ids)  # without those that were never made, or are deleted
     ReleaseEvent.objects.bulk_create(
-        _event(action, act_id, target, principal, refusal=refusal, release=rows.get(getattr(target, "pk", None)))
-        for target in targets
+        _event(action, act_id, target, principal, refusal=refusal, release=_stored(target)) for target in targets
     )
     for target in targets:
         name = f"{target.bundle_type}/{target.scope_id} {target.version}"
         logger.warning("%s: %s refused to %s: %s", name, action, principal.name, refusal)
+
+
+def _stored(target: Named) -> BundleRelease | None:
+    """The release to point at, unless it was never made."""
+    return target if isinstance(target, BundleRelease) and not target._state.adding else None
 
 
 def _event(action: str, act_id: uuid.UUID, target: Named, principal: Principal, **fields: Any) -> ReleaseEvent:

@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from config import limits
 from courses.models import Chapter, Course
 from updates.selection import parse_version
 
@@ -38,6 +39,8 @@ def validate_semantic_version(value: str) -> None:
 def validate_expert_ids(value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(e, str) and EXPERT_ID_PATTERN.fullmatch(e) for e in value):
         raise ValidationError('This must be a list of expert ids such as ["data_inspector"].')
+    if len(value) > limits.REQUIRED_EXPERTS_MAX or len(set(value)) < len(value):
+        raise ValidationError(f"At most {limits.REQUIRED_EXPERTS_MAX} experts can be required, each once.")
 
 
 class BundleType(models.TextChoices):
@@ -246,7 +249,10 @@ class ReleaseEvent(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     act_id = models.UUIDField(help_text="Shared by the entries of one act.")
-    release = models.ForeignKey(BundleRelease, on_delete=models.SET_NULL, null=True, related_name="events")
+    # Without a constraint: entries outlive a deleted draft and keep its id, and writing one locks no release.
+    release = models.ForeignKey(
+        BundleRelease, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="events"
+    )
     bundle_type = models.CharField(max_length=32, choices=BundleType.choices)
     scope_id = models.CharField(max_length=160)
     version = models.CharField(max_length=64)

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from updates.models import BundleRelease, BundleType
 from updates.principals import Principal
+from updates.selection import WHOLE_ROLLOUT
 
 
 def list_releases(
@@ -44,13 +45,17 @@ def find_release(*, bundle_type: str, scope_id: str, version: str) -> BundleRele
 
 
 def find_current(*, bundle_type: str, scope_id: str) -> BundleRelease | None:
-    """Return the scope's most recently published release whose time has come, whatever its rollout. One query."""
+    """Return what all devices are offered of a scope: its last published release at 100 % whose time has come.
+
+    Minimum versions are left aside. One query.
+    """
     return (
         BundleRelease.objects.filter(
             offered_by(None),
             bundle_type=bundle_type,
             scope_id=scope_id,
             state=BundleRelease.State.PUBLISHED,
+            rollout_basis_points=WHOLE_ROLLOUT,
         )
         .order_by("-published_at", "-pk")
         .first()

@@ -57,6 +57,11 @@ def scope_warning(manifest: Mapping[str, Any], *, bundle_type: str, scope_id: st
     return f"{MANIFEST_NAME}: scope_id is '{excerpt(stated)}', the release's is '{scope_id}': only its course differs."
 
 
+def emptiness_warning(manifest: Mapping[str, Any]) -> str | None:
+    """Tell of an archive without a file besides its manifest: an author packed the wrong folder, most likely."""
+    return None if manifest["files"] else "The archive has no files but its manifest."
+
+
 def content_faults(manifest: Mapping[str, Any], tree: Tree) -> Iterator[Fault]:
     """Yield where a manifest and the archive's files contradict each other."""
     listed: set[str] = set()

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from updates.bundles.base import Bundle
+from updates.bundles.base import Bundle, BundleError
 from updates.bundles.inspect import inspect_bundle
 from updates.bundles.manifest import MANIFEST_NAME, MINIMUM_VERSIONS, V2, minimum_version_of, required_experts_of
 from updates.bundles.sources import source_files, source_manifest
@@ -52,6 +52,8 @@ def build_bundle(
     files = source_files(source)
     given = source_manifest(source)
     experts = required_experts_of(given) if required_experts is None else list(required_experts)
+    if not files:
+        raise BundleError.of("The folder has no files to pack.")
     manifest: dict[str, Any] = {
         "format_version": V2,
         "bundle_type": bundle_type,

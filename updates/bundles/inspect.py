@@ -8,7 +8,7 @@ from itertools import chain
 from typing import IO
 
 from config import limits
-from updates.bundles.agreement import content_faults, prompt_faults, release_faults, scope_warning
+from updates.bundles.agreement import content_faults, emptiness_warning, prompt_faults, release_faults, scope_warning
 from updates.bundles.base import BundleError, Inspection, refuse_if_any
 from updates.bundles.manifest import MANIFEST_NAME, parse_manifest
 from updates.bundles.names import split
@@ -50,8 +50,8 @@ def inspect_bundle(
             prompt_faults(manifest, tree) if bundle_type == BundleType.CHAPTER else (),
         )
     )
-    warning = scope_warning(manifest, bundle_type=bundle_type, scope_id=scope_id)
-    return Inspection(sha256 or digest.hexdigest(), size, manifest, (warning,) if warning else ())
+    warnings = (scope_warning(manifest, bundle_type=bundle_type, scope_id=scope_id), emptiness_warning(manifest))
+    return Inspection(sha256 or digest.hexdigest(), size, manifest, tuple(filter(None, warnings)))
 
 
 @dataclass(slots=True)

@@ -1,6 +1,10 @@
+import logging
+
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
+
+logger = logging.getLogger(__name__)
 
 RELEASE = ("updates", "bundlerelease")
 AUTHORS = {
@@ -15,9 +19,15 @@ PUBLISHERS = {**AUTHORS, RELEASE: (*AUTHORS[RELEASE], "publish")}
 
 
 def make_groups(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Give the two groups their permissions, which Django itself makes only after all migrations."""
+    """Give the two groups their permissions, which Django itself makes only after all migrations.
+
+    A group of this name that is there already is left alone: its members were not meant to get these.
+    """
     for name, actions in (("Authors", AUTHORS), ("Publishers", PUBLISHERS)):
-        group, _ = apps.get_model("auth", "Group").objects.get_or_create(name=name)
+        group, is_new = apps.get_model("auth", "Group").objects.get_or_create(name=name)
+        if not is_new:
+            logger.warning("The group %s is there already, and gets no permissions for releases: check it.", name)
+            continue
         for (app_label, model), verbs in actions.items():
             content_type, _ = apps.get_model("contenttypes", "ContentType").objects.get_or_create(
                 app_label=app_label, model=model

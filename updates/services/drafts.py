@@ -22,9 +22,9 @@ from updates.audit import Action, Entry
 from updates.bundles.base import BundleError, Inspection
 from updates.bundles.inspect import inspect_bundle
 from updates.bundles.manifest import MINIMUM_VERSIONS, minimum_version_of, required_experts_of
-from updates.models import Ability, BundleRelease, BundleType
+from updates.models import Ability, BundleRelease, BundleType, chapter_scope_id
 from updates.principals import Principal
-from updates.selectors import find_release, missing_experts
+from updates.selectors import find_current, find_release, missing_experts
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def register_draft(
     )
     _describe_bytes(draft, sha256=sha256, size_bytes=size_bytes, manifest=manifest)
     _fill_from_manifest(draft, options)
-    _check_fields(draft)
+    check_release(draft)
     with audit.recording_refusals(Action.CREATED, [draft], principal):
         return _insert_draft(draft, principal, ())
 
@@ -156,7 +156,8 @@ def update_draft(*, release: BundleRelease, changes: Mapping[str, Any], principa
         return
     for name, value in changes.items():
         setattr(release, name, value)
-    _check_fields(release)
+    with _telling_fields():
+        release.clean_fields(exclude={field.name for field in BundleRelease._meta.fields} - set(changes))
     with audit.recording_refusals(Action.CHANGED, [release], principal), transaction.atomic():
         drafts = BundleRelease.objects.filter(pk=release.pk, state=BundleRelease.State.DRAFT)
         before = drafts.select_for_update().values(*changes).first()
@@ -176,9 +177,10 @@ def delete_draft(*, release: BundleRelease, principal: Principal) -> None:
     principal.require(Ability.UPLOAD, [release])
     with audit.recording_refusals(Action.DELETED, [release], principal), holding_key(release.artifact_key):
         with transaction.atomic():
-            drafts = BundleRelease.objects.filter(pk=release.pk, first_published_at=None)
-            if not drafts.delete()[0]:
+            draft = BundleRelease.objects.select_for_update().filter(pk=release.pk, first_published_at=None).first()
+            if draft is None:
                 raise refusal(release, "deleted", "a draft that was never published")
+            BundleRelease.objects.filter(pk=draft.pk).delete()
             audit.record(Action.DELETED, [Entry(release)], principal)
         if release.artifact_key:
             _delete_bytes(release.artifact_key)
@@ -275,7 +277,7 @@ def _make_release(
         **place,
     )
     principal.require(Ability.UPLOAD, [release])
-    _check_fields(release, exclude={"sha256", "size_bytes", "manifest"})
+    check_release(release, exclude={"sha256", "size_bytes", "manifest"})
     return release
 
 
@@ -328,10 +330,21 @@ def _find_chapter(bundle_type: str, scope_id: str) -> Chapter | None:
     return Chapter.objects.filter(course_id=parsed, chapter_code=chapter_code).first()
 
 
-def _check_fields(release: BundleRelease, *, exclude: Set[str] = frozenset()) -> None:
-    try:
+def check_release(release: BundleRelease, *, exclude: Set[str] = frozenset()) -> None:
+    """Check every field of a release but the excluded ones, and that they go together.
+
+    Raises:
+        ApiError: VALIDATION_ERROR, with each field and what is wrong with it.
+    """
+    with _telling_fields():
         release.clean_fields(exclude={"chapter", "created_by", *exclude})
         release.clean()
+
+
+@contextmanager
+def _telling_fields() -> Iterator[None]:
+    try:
+        yield
     except ValidationError as error:
         details: list[FieldError] = [
             {"field": name, "message": message} for name, messages in error.message_dict.items() for message in messages
@@ -341,15 +354,21 @@ def _check_fields(release: BundleRelease, *, exclude: Set[str] = frozenset()) ->
         ) from error
 
 
+def draft_warnings(release: BundleRelease) -> list[str]:
+    """Tell what is odd about a draft: experts that are missing or no longer needed, bytes that nobody has checked."""
+    return [*_expert_warnings(release), *_place_warnings(release)]
+
+
 def _insert_draft(draft: BundleRelease, principal: Principal, warnings: Sequence[str]) -> Draft:
     """Insert, or return the release that has this version and the same bytes already."""
     with transaction.atomic():
+        _hold_chapter(draft)
         BundleRelease.objects.bulk_create([draft], ignore_conflicts=True)
         found = find_release(bundle_type=draft.bundle_type, scope_id=draft.scope_id, version=draft.version)
         if found is None:
             raise refusal(draft, "made", "a version that nobody deletes at the same moment")
         is_new = found.pk == draft.pk
-        told = [*warnings, *_expert_warnings(found)]
+        told = [*warnings, *draft_warnings(found)]
         if not is_new:
             _refuse_other_bytes(found, draft)
             return Draft(found, is_new, [*_kept_options(found, draft), *told])
@@ -360,22 +379,58 @@ def _insert_draft(draft: BundleRelease, principal: Principal, warnings: Sequence
     return Draft(found, is_new, told)
 
 
-def _expert_warnings(release: BundleRelease) -> list[str]:
+def _hold_chapter(draft: BundleRelease) -> None:
+    """Keep the chapter's code from changing until the draft is there, and freezes it: an upload may take minutes."""
+    if draft.chapter_id is None:
+        return
+    chapter = Chapter.objects.select_for_update(no_key=True).filter(pk=draft.chapter_id).first()
+    if chapter is None or chapter_scope_id(chapter.course_id, chapter.chapter_code) != draft.scope_id:
+        raise ApiError(
+            ErrorCode.BUNDLE_RELEASE_CONFLICT,
+            f"The chapter of {draft} was deleted, or got another code, since the upload began.",
+        )
+
+
+def _expert_warnings(release: BundleRelease) -> Iterator[str]:
     missing = ", ".join(missing_experts([release], offered_from=release.publish_at))
-    return [f"Before it can be published, these experts need a published release: {missing}."] if missing else []
+    if missing:
+        yield f"Before it can be published, these experts need a published release: {missing}."
+    current = find_current(bundle_type=release.bundle_type, scope_id=release.scope_id)
+    dropped = sorted(set(current.required_experts) - set(release.required_experts)) if current else []
+    if dropped:
+        yield f"It doesn't need these experts, which {current} needs: {', '.join(dropped)}."
+
+
+def _place_warnings(release: BundleRelease) -> Iterator[str]:
+    if release.external_url and release.verified_at is None:
+        yield "Nobody has fetched and checked what lies at its URL: verify it."
 
 
 def _kept_options(found: BundleRelease, asked: BundleRelease) -> list[str]:
     """Say where the release that is there already is not what was asked for."""
-    different = [name for name in (*_OPTIONS, "required_experts") if getattr(found, name) != getattr(asked, name)]
-    return [f"It was there already, and keeps its own {', '.join(different)}."] if different else []
+    names = {
+        "is_mandatory": "mandatory or not",
+        "required_experts": "required experts",
+        "min_desktop_version": "minimum desktop version",
+        "min_sidecar_version": "minimum sidecar version",
+        "strict_versions": "strictness",
+        "rollout_basis_points": "rollout",
+        "publish_at": "time of publication",
+    }
+    different = [name for field, name in names.items() if getattr(found, field) != getattr(asked, field)]
+    return [f"It was there already, and keeps what it had: {', '.join(different)}."] if different else []
 
 
 def _refuse_other_bytes(existing: BundleRelease, draft: BundleRelease) -> None:
     """Compared with case: the constraint knows no case, but clients and stores file by the name as it is."""
     names = ("scope_id", "version", "sha256", "size_bytes", "artifact_key", "external_url")
     if any(getattr(existing, name) != getattr(draft, name) for name in names):
+        way_out = (
+            f"It is a draft: delete it ({existing.pk}) to make another one of this version."
+            if existing.first_published_at is None
+            else "It was published, so its bytes never change: use another version."
+        )
         raise ApiError(
             ErrorCode.BUNDLE_RELEASE_CONFLICT,
-            f"The release {existing} exists already with other bytes, which never change. Use another version.",
+            f"The release {existing} exists already with other bytes, or at another place. {way_out}",
         )

@@ -6,31 +6,29 @@ keys, before it changes any; the trigger that renews the catalogue's revision al
 """
 
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import reduce
-from operator import or_
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import Max, Q
+from django.db.models import Max
 from django.utils import timezone
 
-from accounts.selectors import count_active_devices
 from config import limits
 from config.errors import ApiError, ErrorCode, FieldError
 from storage.artifacts import artifact_size
 from updates import audit
 from updates.audit import Action, Entry
 from updates.catalogue import catalogue
-from updates.models import Ability, BundleRelease, BundleType
+from updates.models import Ability, BundleRelease
 from updates.principals import Principal
-from updates.selection import WHOLE_ROLLOUT, parse_version
-from updates.selectors import find_current, missing_experts, offered_by
-from updates.services.drafts import refusal
+from updates.selection import WHOLE_ROLLOUT
+from updates.selectors import missing_experts
+from updates.services.drafts import check_release, refusal
+from updates.services.notices import notices_of_publication, notices_of_widening, notices_of_withdrawal
 
 _PUBLICATION_LOCK: Final = 7_201_001
 """Number of the advisory lock under which these acts come one after the other."""
@@ -66,38 +64,13 @@ def publish_releases(*, releases: Sequence[BundleRelease], principal: Principal,
     the most recently published. A version lower than the current one is a roll-back, and the notices name it so.
 
     Raises:
-        ApiError: FORBIDDEN; VALIDATION_ERROR for too many releases, or for wrong or different terms;
+        ApiError: FORBIDDEN; VALIDATION_ERROR for too many releases, two of one scope, or wrong or different terms;
             BUNDLE_RELEASE_CONFLICT when one is published already, was changed meanwhile, needs an expert that has no
             published release, or its bytes are missing in the store; STORAGE_UNAVAILABLE.
     """
     releases = list({release.pk: release for release in releases}.values())
-    _check_number(releases)
-    principal.require(Ability.PUBLISH, releases)
     with audit.recording_refusals(Action.PUBLISHED, releases, principal):
-        for release in releases:
-            _check_bytes_present(release)
-        with _one_act_at_a_time():
-            current = _lock(releases)
-            chosen = [_expect(current, release, "published", State.DRAFT, State.WITHDRAWN) for release in releases]
-            rollout, publish_at = _common_terms(chosen, terms or Terms())
-            _refuse_missing_experts(chosen, publish_at)
-            notices = _notices_of_publication(chosen, rollout, publish_at)
-            cohort_key, entries = uuid.uuid4(), []
-            for release, published_at in zip(chosen, _publication_times(len(chosen)), strict=True):
-                entries.append(
-                    _change(
-                        release,
-                        state=State.PUBLISHED,
-                        rollout_basis_points=rollout,
-                        publish_at=publish_at,
-                        cohort_key=cohort_key,
-                        published_at=published_at,
-                        first_published_at=release.first_published_at or published_at,
-                        withdrawn_at=None,
-                    )
-                )
-            audit.record(Action.PUBLISHED, entries, principal, notices)
-    return Act(chosen, notices)
+        return _publish(releases, principal, terms or Terms())
 
 
 def ensure_published(*, release: BundleRelease, principal: Principal, terms: Terms | None = None) -> Act:
@@ -116,14 +89,14 @@ def ensure_published(*, release: BundleRelease, principal: Principal, terms: Ter
                 ErrorCode.BUNDLE_RELEASE_CONFLICT,
                 f"The release {release} was withdrawn. Publish it again by itself if that is meant.",
             )
-    try:
-        return publish_releases(releases=[release], principal=principal, terms=terms)
-    except ApiError as error:
-        if error.code is ErrorCode.BUNDLE_RELEASE_CONFLICT:
+    with audit.recording_refusals(Action.PUBLISHED, [release], principal):
+        try:
+            return _publish([release], principal, terms or Terms())
+        except ApiError as error:
             published = BundleRelease.objects.filter(pk=release.pk, state=State.PUBLISHED).first()
-            if published:
+            if error.code is ErrorCode.BUNDLE_RELEASE_CONFLICT and published:
                 return Act([published], [])  # another run of the same pipeline was faster
-        raise
+            raise
 
 
 def widen_rollout(*, releases: Sequence[BundleRelease], principal: Principal, rollout_basis_points: int) -> Act:
@@ -145,9 +118,10 @@ def widen_rollout(*, releases: Sequence[BundleRelease], principal: Principal, ro
             )
         wider = [release for release in chosen if release.rollout_basis_points < rollout_basis_points]
         entries = [_change(release, rollout_basis_points=rollout_basis_points) for release in wider]
+        notices = notices_of_widening(chosen, rollout_basis_points)
         if entries:
-            audit.record(Action.WIDENED, entries, principal)
-    return Act(chosen, [])
+            audit.record(Action.WIDENED, entries, principal, notices)
+    return Act(chosen, notices)
 
 
 def withdraw_releases(*, releases: Sequence[BundleRelease], principal: Principal, together: bool = True) -> Act:
@@ -162,8 +136,37 @@ def withdraw_releases(*, releases: Sequence[BundleRelease], principal: Principal
         chosen = _published_with(releases, principal, "withdrawn", together=together)
         now = timezone.now()
         entries = [_change(release, state=State.WITHDRAWN, withdrawn_at=now) for release in chosen]
-        notices = _notices_of_withdrawal(chosen)
+        notices = notices_of_withdrawal(chosen)
         audit.record(Action.WITHDRAWN, entries, principal, notices)
+    return Act(chosen, notices)
+
+
+def _publish(releases: Sequence[BundleRelease], principal: Principal, terms: Terms) -> Act:
+    _check_together(releases)
+    principal.require(Ability.PUBLISH, releases)
+    for release in releases:
+        _check_bytes_present(release)
+    with _one_act_at_a_time():
+        current = _lock(releases)
+        chosen = [_expect(current, release, "published", State.DRAFT, State.WITHDRAWN) for release in releases]
+        rollout, publish_at = _common_terms(chosen, terms)
+        _refuse_what_can_not_be_offered(chosen, publish_at)
+        notices = notices_of_publication(chosen, rollout, publish_at)
+        cohort_key, times = uuid.uuid4(), _publication_times(len(chosen))
+        entries = [
+            _change(
+                release,
+                state=State.PUBLISHED,
+                rollout_basis_points=rollout,
+                publish_at=publish_at,
+                cohort_key=cohort_key,
+                published_at=published_at,
+                first_published_at=release.first_published_at or published_at,
+                withdrawn_at=None,
+            )
+            for release, published_at in zip(chosen, times, strict=True)
+        ]
+        audit.record(Action.PUBLISHED, entries, principal, notices)
     return Act(chosen, notices)
 
 
@@ -251,11 +254,21 @@ def _check_bytes_present(release: BundleRelease) -> None:
         )
 
 
-def _check_number(releases: Sequence[BundleRelease]) -> None:
+def _check_together(releases: Sequence[BundleRelease]) -> None:
     if not 1 <= len(releases) <= limits.RELEASES_PER_ACT_MAX:
         raise ApiError(
             ErrorCode.VALIDATION_ERROR, f"From 1 to {limits.RELEASES_PER_ACT_MAX} releases can be published together."
         )
+    versions: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for release in releases:
+        versions[release.bundle_type, release.scope_id].append(release.version)
+    for (bundle_type, scope_id), several in versions.items():
+        if len(several) > 1:
+            raise ApiError(
+                ErrorCode.VALIDATION_ERROR,
+                f"Only one version of {bundle_type}/{scope_id} can be published in one act, "
+                f"not {' and '.join(several)}: devices get one of them.",
+            )
 
 
 def _check_rollout(rollout_basis_points: int) -> None:
@@ -279,7 +292,10 @@ def _common_terms(releases: Sequence[BundleRelease], terms: Terms) -> tuple[int,
     return rollout, publish_at
 
 
-def _refuse_missing_experts(releases: Sequence[BundleRelease], publish_at: datetime | None) -> None:
+def _refuse_what_can_not_be_offered(releases: Sequence[BundleRelease], publish_at: datetime | None) -> None:
+    for release in releases:
+        if release.first_published_at is None:
+            check_release(release)  # it may be older than a rule
     missing = missing_experts(releases, offered_from=publish_at)
     if missing:
         raise ApiError(
@@ -287,71 +303,3 @@ def _refuse_missing_experts(releases: Sequence[BundleRelease], publish_at: datet
             f"These experts are required and have no published release: {', '.join(missing)}. "
             "Publish them before, or together with what needs them.",
         )
-
-
-# --- What is told -------------------------------------------------------------------------------------------------
-
-
-def _notices_of_publication(
-    releases: Sequence[BundleRelease], rollout_basis_points: int, publish_at: datetime | None
-) -> list[str]:
-    return [
-        *_roll_backs(releases),
-        *_narrower_experts(releases, rollout_basis_points, publish_at),
-        *_reach_of_minimums(releases),
-    ]
-
-
-def _roll_backs(releases: Sequence[BundleRelease]) -> Iterator[str]:
-    for release in releases:
-        current = find_current(bundle_type=release.bundle_type, scope_id=release.scope_id)
-        ours, theirs = parse_version(release.version), parse_version(current.version) if current else None
-        if ours and theirs and ours < theirs:
-            yield f"Roll-back: {release} takes the place of {theirs}."
-
-
-def _narrower_experts(
-    releases: Sequence[BundleRelease], rollout_basis_points: int, publish_at: datetime | None
-) -> Iterator[str]:
-    """Name the experts of other acts that fewer devices get than what needs them."""
-    together = {release.scope_id for release in releases if release.bundle_type == BundleType.EXPERTS}
-    for release in releases:
-        for expert in sorted(set(release.required_experts) - together):
-            offered = BundleRelease.objects.filter(
-                offered_by(publish_at),
-                bundle_type=BundleType.EXPERTS,
-                scope_id=expert,
-                state=State.PUBLISHED,
-                rollout_basis_points__gte=rollout_basis_points,
-            )
-            if not offered.exists():
-                yield f"The expert {expert} is offered to fewer devices than {release}."
-
-
-def _reach_of_minimums(releases: Sequence[BundleRelease]) -> Iterator[str]:
-    """Say how many devices the minimums can be compared with at all."""
-    named = [("desktop", "min_desktop_version"), ("sidecar", "min_sidecar_version")]
-    parts = [part for part, field in named if any(getattr(release, field) for release in releases)]
-    if not parts:
-        return
-    devices = count_active_devices(days=limits.ACTIVE_DEVICE_DAYS)
-    for part in parts:
-        known = devices.with_desktop_version if part == "desktop" else devices.with_sidecar_version
-        yield (
-            f"Minimum {part} version: {known:,} of the {devices.total:,} devices that were active in the last "
-            f"{limits.ACTIVE_DEVICE_DAYS} days report a {part} version; the others "
-            + ("don't get it." if any(release.strict_versions for release in releases) else "count as new enough.")
-        )
-
-
-def _notices_of_withdrawal(withdrawn: Sequence[BundleRelease]) -> list[str]:
-    """Name what is left without an expert that it needs."""
-    experts = sorted(release.scope_id for release in withdrawn if release.bundle_type == BundleType.EXPERTS)
-    if not experts:
-        return []
-    needs_one = reduce(or_, (Q(required_experts__contains=[expert]) for expert in experts))
-    return [
-        f"{dependant} needs {', '.join(missing)}, of which no release is published any more."
-        for dependant in BundleRelease.objects.filter(needs_one, state=State.PUBLISHED).order_by("scope_id", "version")
-        if (missing := missing_experts([dependant], offered_from=dependant.publish_at))
-    ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,7 +16,7 @@ from config import limits
 from config.errors import ApiError, ErrorCode, FieldError
 from courses.models import Course
 from updates.models import Ability, ApiToken, BundleType
-from updates.principals import person
+from updates.principals import ADMIN_KEY, person
 
 TOKEN_PREFIX: Final = "lcb_"  # noqa: S105
 """Scanners for leaked secrets know a token by it."""
@@ -37,7 +38,7 @@ def create_token(
 
     Raises:
         ApiError: FORBIDDEN when it should do more than its maker may; VALIDATION_ERROR for no ability, a name that is
-            taken, bounds that leave it nothing, or a lifetime that is over or too long.
+            taken or could be read as somebody else's, bounds that leave it nothing, or a lifetime that is over or too long.
     """
     maker = person(created_by)
     for ability in abilities:
@@ -108,7 +109,17 @@ def _check_lifetime(expires_at: datetime) -> None:
         raise _invalid("expires_at", f"A token lives from now on, for at most {limits.API_TOKEN_MAX_DAYS} days.")
 
 
+def _check_name(name: str) -> None:
+    """Refuse a name that logs and the audit could show as something else: another line, the key, or a person."""
+    seen = unicodedata.normalize("NFKC", name)
+    if not name.isprintable() or name != name.strip():
+        raise _invalid("name", "Only printable characters, on one line, without blanks at either end.")
+    if "@" in seen or seen.casefold() == ADMIN_KEY.name.casefold():
+        raise _invalid("name", f"A token is neither a person, with an @, nor {ADMIN_KEY.name}.")
+
+
 def _check_fields(token: ApiToken) -> None:
+    _check_name(token.name)
     if not token.abilities:
         raise _invalid("abilities", "Choose what the token may do.")
     if token.course is not None and token.bundle_types and BundleType.CHAPTER not in token.bundle_types:

@@ -100,9 +100,9 @@ def test_the_entries_of_a_deleted_draft_stay(staff: Actor) -> None:
     release = draft(APP)
     delete_draft(release=release, principal=person(staff.user))
 
-    assert [(event.action, event.release, event.version) for event in ReleaseEvent.objects.order_by("pk")] == [
-        ("created", None, "1.0.0"),
-        ("deleted", None, "1.0.0"),
+    assert [(event.action, event.release_id, event.version) for event in ReleaseEvent.objects.order_by("pk")] == [
+        ("created", release.pk, "1.0.0"),
+        ("deleted", release.pk, "1.0.0"),
     ]
 
 

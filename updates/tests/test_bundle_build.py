@@ -303,6 +303,12 @@ def test_large_files_stream(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+
+    refused(tmp_path, "no files to pack")
+
+
 # --- By chance ----------------------------------------------------------------------------------------------------
 
 PARTS = st.text(
@@ -313,7 +319,7 @@ PARTS = st.text(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.lists(PARTS, min_size=1, max_size=3).map("/".join), st.binary(max_size=600), max_size=5))
+@given(st.dictionaries(st.lists(PARTS, min_size=1, max_size=3).map("/".join), st.binary(max_size=600), min_size=1, max_size=5))
 def test_any_folder_is_refused_or_passes_inspection(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
@@ -339,6 +345,7 @@ SAFE_PARTS = st.text(st.sampled_from("abcXYZ019_- é长😀"), min_size=1, max_s
     st.dictionaries(
         st.lists(SAFE_PARTS, min_size=1, max_size=3).map("/".join),
         st.binary(max_size=600),
+        min_size=1,
         max_size=5,
     ).filter(lambda files: len({name.casefold() for name in files}) == len(files))
 )

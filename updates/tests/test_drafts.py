@@ -1,19 +1,21 @@
 """Drafts: made, made again, changed and deleted by the services."""
 
 import uuid
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 from pytest_django import Settings
 
 from config import limits
 from config.errors import ErrorCode
 from courses.models import Chapter
 from storage.artifacts import artifact_exists, open_artifact
-from tests.races import in_thread
+from tests.races import in_thread, wait_until_blocked
 from updates.bundles.base import Bundle
-from updates.models import BundleRelease
+from updates.models import BundleRelease, ReleaseEvent
 from updates.services.drafts import (
     Draft,
     ReleaseOptions,
@@ -23,6 +25,8 @@ from updates.services.drafts import (
     update_draft,
     upload_draft,
 )
+from updates.services.publication import publish_releases, withdraw_releases
+from updates.tests.archives import packed, with_manifest
 from updates.tests.shelf import (
     APP,
     SOMEBODY,
@@ -120,6 +124,52 @@ def test_minimums_come_from_the_manifest_unless_others_are_asked_for() -> None:
     assert (asked.min_desktop_version, asked.min_sidecar_version) == ("", "9.0.0")
 
 
+def test_other_bytes_under_a_draft_say_how_to_make_room() -> None:
+    release = draft(APP)
+    for state, words in (("draft", f"delete it ({release.pk})"), ("published", "use another version")):
+        if state == "published":
+            publish(release)
+        with (
+            a_bundle(APP, files={"prompt.md": "Better\n"}) as bundle,
+            refused(ErrorCode.BUNDLE_RELEASE_CONFLICT, words),
+        ):
+            upload(bundle)
+
+
+def test_an_archive_without_files_and_experts_that_are_no_longer_needed_are_told(chapter: Chapter) -> None:
+    with a_bundle(APP) as bundle:
+        raw = packed(with_manifest({}))
+        assert upload(Bundle(raw, "", 0, bundle.manifest)).warnings == ["The archive has no files but its manifest."]
+
+    before = published(chapter_scope(chapter), experts=("alpha", "beta"))
+    scope = chapter_scope(chapter)
+    with a_bundle(scope, "2.0.0", experts=("beta",)) as bundle:
+        made = upload(bundle, scope, "2.0.0")
+    assert made.warnings == [f"It doesn't need these experts, which {before} needs: alpha."]
+
+
+def test_what_lies_elsewhere_and_was_not_checked_is_told() -> None:
+    assert register_draft(**ELSEWHERE).warnings == ["Nobody has fetched and checked what lies at its URL: verify it."]
+
+
+def test_experts_have_a_number() -> None:
+    many = [f"expert{number}" for number in range(limits.REQUIRED_EXPERTS_MAX)]
+    assert len(register_draft(**{**ELSEWHERE, "manifest": {"required_experts": many}}).release.required_experts) == 100
+    for wrong in ([*many, "another"], ["alpha", "alpha"]):
+        with refused(ErrorCode.VALIDATION_ERROR):
+            register_draft(**{**ELSEWHERE, "version": "2.0.0", "manifest": {"required_experts": wrong}})
+
+
+def test_a_draft_that_is_older_than_a_rule_can_be_changed_but_not_published() -> None:
+    release = draft(APP)
+    BundleRelease.objects.filter(pk=release.pk).update(version="1.0")
+    release.refresh_from_db()
+
+    update_draft(release=release, changes={"rollout_basis_points": 500}, principal=SOMEBODY)
+    with refused(ErrorCode.VALIDATION_ERROR, "version"):
+        publish_releases(releases=[release], principal=SOMEBODY)
+
+
 @pytest.mark.parametrize(
     ("scope", "version"),
     [
@@ -209,7 +259,7 @@ def test_the_same_bytes_again_keep_the_options_and_say_so() -> None:
 
     assert not again.is_new
     assert again.release.rollout_basis_points == 500
-    assert again.warnings == ["It was there already, and keeps its own is_mandatory, rollout_basis_points."]
+    assert again.warnings == ["It was there already, and keeps what it had: mandatory or not, rollout."]
 
 
 def test_experts_without_a_published_release_are_a_warning_of_the_draft(chapter: Chapter) -> None:
@@ -319,6 +369,57 @@ def test_of_two_uploads_under_one_version_one_wins() -> None:
 
     assert sorted(ended) == ["BUNDLE_RELEASE_CONFLICT"] * 2 + ["done"] * 2
     publish(BundleRelease.objects.get())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("what", ["renamed", "deleted"])
+def test_a_chapter_that_changes_during_the_upload_is_a_conflict(chapter: Chapter, what: str) -> None:
+    scope = chapter_scope(chapter)
+
+    class Slow(BytesIO):
+        """Changes the chapter when it is read for the first time: after the fields were checked."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            chapters = Chapter.objects.filter(pk=chapter.pk)
+            chapters.update(chapter_code="other") if what == "renamed" else chapters.delete()
+            return super().read(size)
+
+    with a_bundle(scope) as bundle, refused(ErrorCode.BUNDLE_RELEASE_CONFLICT, "got another code"):
+        upload(Bundle(Slow(bundle.file.read()), "", 0, bundle.manifest), scope)
+
+    assert not BundleRelease.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_chapter_is_not_renamed_beside_a_draft_that_is_being_made(chapter: Chapter) -> None:
+    scope = chapter_scope(chapter)
+
+    def rename() -> None:
+        with pytest.raises(IntegrityError, match="can not change"):
+            Chapter.objects.filter(pk=chapter.pk).update(chapter_code="other")
+
+    with transaction.atomic():
+        draft(scope)
+        renaming = in_thread(rename)
+        wait_until_blocked()
+    renaming.result(20)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deleting_publishing_and_withdrawing_a_draft_at_once_ends_in_one_of_them() -> None:
+    for number in range(12):
+        release = draft(APP, f"1.0.{number}")
+        page = BundleRelease.objects.get(pk=release.pk)
+
+        ended = outcomes(
+            lambda: delete_draft(release=page, principal=SOMEBODY),  # noqa: B023
+            lambda: publish_releases(releases=[page], principal=SOMEBODY),  # noqa: B023
+            *[lambda: withdraw_releases(releases=[page], principal=SOMEBODY)] * 3,  # noqa: B023
+        )
+
+        assert sorted(ended) == ["BUNDLE_RELEASE_CONFLICT"] * 4 + ["done"]
+        assert ReleaseEvent.objects.filter(release_id=release.pk).exclude(refusal="").count() == 4
+        assert artifact_exists(key=release.artifact_key) == (ended[1] == "done")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -304,7 +304,7 @@ def test_it_is_refused_with_the_file_and_the_reason(archive: bytes, path: str, w
 
 def test_what_the_archives_above_are_changed_from_is_good() -> None:
     for archive in (good_archive(), with_members(), with_blocks(), named("x"), gzip.compress(TAR + END)):
-        assert inspect(io.BytesIO(archive)).warnings == ()
+        assert set(inspect(io.BytesIO(archive)).warnings) <= {"The archive has no files but its manifest."}
 
 
 # --- Limits -----------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Publishing, widening and withdrawing: what is done together, what is refused, and what staff are told."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from accounts.models import DeviceSession
@@ -58,7 +59,7 @@ def test_published_together_share_a_cohort_and_a_republication_draws_another() -
 
 
 def test_publications_are_in_strict_order_and_the_first_one_is_remembered() -> None:
-    releases = [draft(APP, f"1.{minor}.0") for minor in range(3)]
+    releases = [draft(("experts", f"expert{number}")) for number in range(3)]
     publish(*releases)
     times = [release.published_at for release in releases]
     assert all(times)
@@ -84,7 +85,7 @@ def test_a_publication_comes_after_one_by_a_server_whose_clock_is_fast() -> None
 
 
 def test_all_of_an_act_or_nothing() -> None:
-    new, old = draft(APP, "2.0.0"), published(APP, "1.0.0")
+    new, old = draft(APP), published(SHARED)
 
     with refused(ErrorCode.BUNDLE_RELEASE_CONFLICT):
         publish_releases(releases=[new, old], principal=SOMEBODY)
@@ -140,6 +141,11 @@ def test_a_release_named_twice_is_published_once() -> None:
     assert len(publish_releases(releases=[release, release], principal=SOMEBODY).releases) == 1
 
 
+def test_of_a_bundle_one_version_is_published_in_an_act() -> None:
+    with refused(ErrorCode.VALIDATION_ERROR, "not 2.0.0 and 1.0.0"):
+        publish_releases(releases=[draft(APP, "2.0.0"), draft(APP, "1.0.0")], principal=SOMEBODY)
+
+
 def test_an_act_has_a_number_of_releases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RELEASES_PER_ACT_MAX", 1)
     for releases in ([], [draft(APP), draft(SHARED)]):
@@ -188,7 +194,8 @@ def test_an_expert_that_fewer_devices_get_is_told(chapter: Chapter) -> None:
 
     act = publish_releases(releases=[release], principal=SOMEBODY)
 
-    assert act.notices == [f"The expert alpha is offered to fewer devices than {release}."]
+    told = f"The expert alpha is not offered to every device that gets {release}: "
+    assert act.notices == [f"{told}widen it to 100 %, or publish both in one act."]
 
 
 def test_a_withdrawal_names_what_needs_the_expert(chapter: Chapter) -> None:
@@ -198,7 +205,11 @@ def test_a_withdrawal_names_what_needs_the_expert(chapter: Chapter) -> None:
 
     act = withdraw_releases(releases=[expert], principal=SOMEBODY)
 
-    assert act.notices == [f"{release} needs alpha, of which no release is published any more."]
+    assert act.notices == [
+        "Nothing of experts/alpha is offered to all devices any more: those that have it keep it, and new ones may get "
+        "none.",
+        f"{release} needs alpha, of which no release is published any more.",
+    ]
 
 
 # --- What staff are told ------------------------------------------------------------------------------------------
@@ -239,6 +250,36 @@ def test_a_strict_minimum_says_who_is_left_out(learner: Actor) -> None:
 
     assert notice.startswith("Minimum sidecar version: 0 of the 1 devices")
     assert notice.endswith("the others don't get it.")
+
+
+def test_a_roll_back_is_measured_by_what_all_devices_have() -> None:
+    published(APP, "2.0.0")
+    published(APP, "5.0.0", rollout_basis_points=100)
+
+    assert publish_releases(releases=[draft(APP, "3.0.0")], principal=SOMEBODY).notices == []
+    for_testers = publish_releases(releases=[draft(APP, "1.0.0")], principal=SOMEBODY, terms=Terms(0))
+    assert for_testers.notices == []
+    (notice,) = publish_releases(releases=[draft(APP, "1.1.0")], principal=SOMEBODY, terms=Terms(500)).notices
+    assert notice == "Roll-back: app_agents/core 1.1.0 takes the place of 3.0.0."
+
+
+def test_a_scheduled_release_says_so() -> None:
+    at = datetime(2100, 1, 1, 6, tzinfo=UTC)
+
+    act = publish_releases(releases=[draft(APP)], principal=SOMEBODY, terms=Terms(publish_at=at))
+
+    assert act.notices == ["Scheduled: no device is offered it before 2100-01-01 06:00 UTC."]
+
+
+def test_widening_past_the_experts_is_told(chapter: Chapter) -> None:
+    published(("experts", "alpha"), rollout_basis_points=1_000)
+    release = draft(chapter_scope(chapter), experts=("alpha",))
+    publish_releases(releases=[release], principal=SOMEBODY, terms=Terms(0))
+    release.refresh_from_db()
+
+    (notice,) = widen_rollout(releases=[release], principal=SOMEBODY, rollout_basis_points=1_000).notices
+
+    assert "alpha" in notice
 
 
 # --- Widening and withdrawing -------------------------------------------------------------------------------------
@@ -381,6 +422,22 @@ def test_acts_on_many_releases_in_any_order_never_wait_for_each_other() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_person_who_is_deleted_and_a_publication_never_wait_for_each_other() -> None:
+    for number in range(6):
+        maker = make_actor(f"maker{number}", is_staff=True, is_superuser=True)
+        maker.user.groups.add(Group.objects.get_or_create(name="Some")[0])
+        release = draft(APP, f"1.0.{number}")
+        BundleRelease.objects.filter(pk=release.pk).update(created_by=maker.user)
+
+        ended = outcomes(
+            lambda: publish_releases(releases=[release], principal=SOMEBODY),  # noqa: B023
+            lambda: maker.user.delete(),  # noqa: B023
+        )
+
+        assert ended == ["done", "done"]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_an_expert_can_not_be_withdrawn_under_a_chapter_that_is_being_published(chapter: Chapter) -> None:
     """Whichever comes first: the chapter is refused, or the withdrawal is told of it."""
     for number in range(5):
@@ -394,5 +451,5 @@ def test_an_expert_can_not_be_withdrawn_under_a_chapter_that_is_being_published(
         ended = outcomes(lambda: publish_releases(releases=[release], principal=SOMEBODY), take_expert)  # noqa: B023
 
         assert ended[1] == "done"
-        assert (ended[0] == "done") == bool(told[0])
+        assert (ended[0] == "done") == any("needs alpha" in notice for notice in told[0])
         withdraw(*BundleRelease.objects.filter(state="published"))

@@ -1,0 +1,115 @@
+"""What whoever publishes, widens or withdraws is told: roll-backs, experts that lag behind, whom a minimum reaches.
+
+Read in the act's transaction, before its changes are written for a publication, and after them for a withdrawal.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import reduce
+from operator import or_
+
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.selectors import count_active_devices
+from config import limits
+from updates.models import BundleRelease, BundleType
+from updates.selection import WHOLE_ROLLOUT, parse_version
+from updates.selectors import find_current, missing_experts, offered_by
+
+State = BundleRelease.State
+
+
+def notices_of_publication(
+    releases: Sequence[BundleRelease], rollout_basis_points: int, publish_at: datetime | None
+) -> list[str]:
+    return [
+        *_times(publish_at),
+        *(_roll_backs(releases) if rollout_basis_points else ()),
+        *_lagging_experts(releases, rollout_basis_points, publish_at),
+        *_reach_of_minimums(releases),
+    ]
+
+
+def notices_of_widening(releases: Sequence[BundleRelease], rollout_basis_points: int) -> list[str]:
+    times = [release.publish_at for release in releases if release.publish_at]
+    return list(_lagging_experts(releases, rollout_basis_points, max(times, default=None)))
+
+
+def notices_of_withdrawal(withdrawn: Sequence[BundleRelease]) -> list[str]:
+    return [*_last_of_their_scope(withdrawn), *_without_an_expert(withdrawn)]
+
+
+def _times(publish_at: datetime | None) -> Iterator[str]:
+    if publish_at is not None and publish_at > timezone.now():
+        yield f"Scheduled: no device is offered it before {publish_at:%Y-%m-%d %H:%M} UTC."
+
+
+def _roll_backs(releases: Sequence[BundleRelease]) -> Iterator[str]:
+    """Name the versions that are lower than what all devices have."""
+    for release in releases:
+        current = find_current(bundle_type=release.bundle_type, scope_id=release.scope_id)
+        ours, theirs = parse_version(release.version), parse_version(current.version) if current else None
+        if ours and theirs and ours < theirs:
+            yield f"Roll-back: {release} takes the place of {theirs}."
+
+
+def _lagging_experts(
+    releases: Sequence[BundleRelease], rollout_basis_points: int, publish_at: datetime | None
+) -> Iterator[str]:
+    """Name the experts of other acts that not every device gets: each act has devices of its own for its part."""
+    if not rollout_basis_points:
+        return
+    together = {release.scope_id for release in releases if release.bundle_type == BundleType.EXPERTS}
+    for release in releases:
+        for expert in sorted(set(release.required_experts) - together):
+            for_all = BundleRelease.objects.filter(
+                offered_by(publish_at),
+                bundle_type=BundleType.EXPERTS,
+                scope_id=expert,
+                state=State.PUBLISHED,
+                rollout_basis_points=WHOLE_ROLLOUT,
+            )
+            if not for_all.exists():
+                yield (
+                    f"The expert {expert} is not offered to every device that gets {release}: "
+                    "widen it to 100 %, or publish both in one act."
+                )
+
+
+def _reach_of_minimums(releases: Sequence[BundleRelease]) -> Iterator[str]:
+    """Say how many devices the minimums can be compared with at all."""
+    named = [("desktop", "min_desktop_version"), ("sidecar", "min_sidecar_version")]
+    parts = [part for part, field in named if any(getattr(release, field) for release in releases)]
+    if not parts:
+        return
+    devices = count_active_devices(days=limits.ACTIVE_DEVICE_DAYS)
+    for part in parts:
+        known = devices.with_desktop_version if part == "desktop" else devices.with_sidecar_version
+        yield (
+            f"Minimum {part} version: {known:,} of the {devices.total:,} devices that were active in the last "
+            f"{limits.ACTIVE_DEVICE_DAYS} days report a {part} version; the others "
+            + ("don't get it." if any(release.strict_versions for release in releases) else "count as new enough.")
+        )
+
+
+def _last_of_their_scope(withdrawn: Sequence[BundleRelease]) -> Iterator[str]:
+    for release in withdrawn:
+        if find_current(bundle_type=release.bundle_type, scope_id=release.scope_id) is None:
+            yield (
+                f"Nothing of {release.bundle_type}/{release.scope_id} is offered to all devices any more: those that "
+                "have it keep it, and new ones may get none."
+            )
+
+
+def _without_an_expert(withdrawn: Sequence[BundleRelease]) -> list[str]:
+    """Name what is left without an expert that it needs."""
+    experts = sorted(release.scope_id for release in withdrawn if release.bundle_type == BundleType.EXPERTS)
+    if not experts:
+        return []
+    needs_one = reduce(or_, (Q(required_experts__contains=[expert]) for expert in experts))
+    return [
+        f"{dependant} needs {', '.join(missing)}, of which no release is published any more."
+        for dependant in BundleRelease.objects.filter(needs_one, state=State.PUBLISHED).order_by("scope_id", "version")
+        if (missing := missing_experts([dependant], offered_from=dependant.publish_at))
+    ]
