@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any, ClassVar
 
 from django import forms
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from config.errors import ApiError
 from updates.admin.common import PercentField, add_refusal, percent
 from updates.models import BundleRelease
 from updates.principals import Principal
+from updates.selection import WHOLE_ROLLOUT
+from updates.selectors import offered_by
 from updates.services import publication
 from updates.services.publication import Act, Terms
 
@@ -70,6 +74,10 @@ class ActForm(forms.Form):
             .defer("manifest")
             .order_by("bundle_type", "scope_id")
         )
+
+    def outlooks(self, releases: Sequence[BundleRelease]) -> list[str]:
+        """Say of each release what devices have afterwards, where that isn't what the page says of all."""
+        return ["" for _ in releases]
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
@@ -169,6 +177,10 @@ class WithdrawForm(ActForm):
             releases=self.releases, principal=self.principal, together=self.takes_companions
         )
 
+    def outlooks(self, releases: Sequence[BundleRelease]) -> list[str]:
+        left = _offered_to_all_without(releases)
+        return [_outlook(release, left.get((release.bundle_type, release.scope_id))) for release in releases]
+
     def done(self) -> str:
         return "Withdrew"
 
@@ -177,3 +189,29 @@ class WithdrawOnlyTheseForm(WithdrawForm):
     action = "withdraw_only_these"
     title = "Withdraw only these"
     takes_companions = False
+
+
+def _offered_to_all_without(withdrawn: Sequence[BundleRelease]) -> dict[tuple[str, str], BundleRelease]:
+    """Return what all devices are offered of each of these scopes when these releases are gone. One query."""
+    scopes = (Q(bundle_type=release.bundle_type, scope_id=release.scope_id) for release in withdrawn)
+    rows = (
+        BundleRelease.objects.filter(
+            reduce(or_, scopes), offered_by(None), state=State.PUBLISHED, rollout_basis_points=WHOLE_ROLLOUT
+        )
+        .exclude(pk__in=[release.pk for release in withdrawn])
+        .defer("manifest")
+        .order_by("bundle_type", "scope_id", "-published_at", "-pk")
+        .distinct("bundle_type", "scope_id")
+    )
+    return {(release.bundle_type, release.scope_id): release for release in rows}
+
+
+def _outlook(release: BundleRelease, left: BundleRelease | None) -> str:
+    """Say what becomes of the devices that have a release; `left` is what all are offered without it."""
+    if release.publish_at is not None and release.publish_at > timezone.now():
+        return f"is not offered before {release.publish_at:%Y-%m-%d %H:%M} UTC, so no device has it."
+    if left is None:
+        return "has no other release that all devices are offered: those that have it keep it, others may get none."
+    if release.published_at and left.published_at and left.published_at > release.published_at:
+        return f"gave way to {left.version} already, which devices keep."
+    return f"devices go back to {left.version}."

@@ -8,11 +8,13 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Model
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from accounts.models import User
 from config.errors import ApiError
+from courses.selectors import canonical_uuid
 from updates.models import BundleRelease
 from updates.principals import Principal, person
 
@@ -115,4 +117,15 @@ class ObjectActionsMixin:
         offered = self.object_actions(obj) if obj else {}
         context["object_actions"] = {name: text for name, text in offered.items() if name in permitted}
         response: HttpResponse = super().render_change_form(request, context, *args, obj=obj, **kwargs)  # type: ignore[misc]
+        return response
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Like Django's, which answers 500 to an id that is none."""
+        assert isinstance(self, admin.ModelAdmin)
+        if not all(map(canonical_uuid, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            self.message_user(request, "What was chosen is not in this list. Nothing was done.", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        response: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)  # type: ignore[misc]
         return response

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -98,6 +98,9 @@ class ReleaseEventAdmin(admin.ModelAdmin[ReleaseEvent]):
     )
     show_full_result_count = False
 
+    class Media:
+        css: ClassVar = {"all": ("updates/admin.css",)}
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[ReleaseEvent]:
         return super().get_queryset(request).select_related("release__chapter__course").defer("release__manifest")
 
@@ -107,7 +110,7 @@ class ReleaseEventAdmin(admin.ModelAdmin[ReleaseEvent]):
 
     @admin.display(description="Action", ordering="action")
     def what(self, event: ReleaseEvent) -> str:
-        return event.get_action_display()
+        return f"{event.get_action_display()}{': refused' if event.refusal else ''}"
 
     @admin.display(description="Release")
     def subject(self, event: ReleaseEvent) -> str:

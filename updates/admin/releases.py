@@ -11,11 +11,13 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import PermissionDenied
+from django.core.validators import RegexValidator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.text import capfirst
 
@@ -38,7 +40,14 @@ from updates.admin.common import (
 )
 from updates.admin.events import describe_changes
 from updates.bundles.manifest import MINIMUM_VERSIONS
-from updates.models import Ability, BundleRelease, BundleType, ReleaseEvent, chapter_scope_id
+from updates.models import (
+    EXPERT_ID_PATTERN,
+    Ability,
+    BundleRelease,
+    BundleType,
+    ReleaseEvent,
+    chapter_scope_id,
+)
 from updates.principals import PERMISSIONS, Principal
 from updates.selection import WHOLE_ROLLOUT
 from updates.services import drafts
@@ -93,7 +102,17 @@ class DraftForm(OptionsForm):
     """A draft that is there already."""
 
     required_experts = SimpleArrayField(
-        forms.CharField(), required=False, help_text="Ids of the experts that a chapter needs, with commas between."
+        forms.CharField(
+            validators=[
+                RegexValidator(
+                    rf"\A{EXPERT_ID_PATTERN.pattern}\Z",
+                    "an id has letters, digits, dot, underscore and hyphen only, and no dot at the start.",
+                )
+            ]
+        ),
+        required=False,
+        help_text="Ids of the experts that a chapter needs, with commas between.",
+        error_messages={"item_invalid": "Expert %(nth)s:"},
     )
 
 
@@ -183,11 +202,11 @@ class UploadForm(OptionsForm):
 
 @admin.register(BundleRelease)
 class BundleReleaseAdmin(ObjectActionsMixin, admin.ModelAdmin[BundleRelease]):
-    list_display = ("bundle", "version", "state", "rollout", "size", "published")
+    list_display = ("bundle", "version", "state", "rollout", "published", "size")
     list_display_links = ("bundle", "version")
     list_filter = ("state", "bundle_type", "is_mandatory")
     search_fields = ("scope_id", "version", "chapter__title", "chapter__course__course_code")
-    ordering = ("-created_at",)
+    ordering = ("-published_at", "-created_at")  # PostgreSQL puts what was never published on top
     autocomplete_fields = ("chapter",)
     actions = ("publish", "widen", "withdraw", "withdraw_only_these", "verify", "delete_selected")
     show_full_result_count = False
@@ -208,6 +227,8 @@ class BundleReleaseAdmin(ObjectActionsMixin, admin.ModelAdmin[BundleRelease]):
 
     @admin.display(description="Published (UTC)", ordering="published_at")
     def published(self, release: BundleRelease) -> str | None:
+        if release.state == State.PUBLISHED and release.publish_at and release.publish_at > timezone.now():
+            return format_html("<strong>scheduled</strong> from {} UTC", minute(release.publish_at))
         return minute(release.published_at)
 
     @admin.display(description="Required experts")
@@ -228,6 +249,10 @@ class BundleReleaseAdmin(ObjectActionsMixin, admin.ModelAdmin[BundleRelease]):
         return super().get_queryset(request).defer("manifest").select_related("chapter__course")
 
     def get_form(self, request: Any, obj: Any | None = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is not None:
+            told = ("required_experts", *IDENTITY_FIELDS, *OPTION_FIELDS)
+            fixed = [name for name in told if name in self.get_readonly_fields(request, obj)]
+            kwargs["help_texts"] = {**DraftForm.Meta.help_texts, **dict.fromkeys(fixed, "")}
         form = super().get_form(request, obj, change, form=DraftForm if obj else UploadForm, **kwargs)
         form.principal = acting(request)  # type: ignore[attr-defined]
         return form
@@ -332,6 +357,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, admin.ModelAdmin[BundleRelease]):
         if change:
             changes = {name: form.cleaned_data[name] for name in form.changed_data}
             drafts.update_draft(release=obj, changes=changes, principal=acting(request))
+            self._tell(request, drafts.draft_warnings(obj))
         else:
             self._tell_of_upload(request, form.draft)
 
@@ -414,14 +440,16 @@ class BundleReleaseAdmin(ObjectActionsMixin, admin.ModelAdmin[BundleRelease]):
         if form.is_valid():
             self._tell_of_act(request, form)
             return None
-        companions = [label(release) for release in form.companions()]
+        companions = list(form.companions())
+        outlooks = form.outlooks([*chosen, *companions])
         context = {
             **self.admin_site.each_context(request),
             "title": form.title,
             "opts": self.opts,
             "form": form,
-            "chosen": [(release, label(release)) for release in chosen],
-            "companions": companions,
+            "action": form.action,
+            "chosen": list(zip(chosen, map(label, chosen), outlooks[: len(chosen)], strict=True)),
+            "companions": list(zip(map(label, companions), outlooks[len(chosen) :], strict=True)),
             "total": len(chosen) + len(companions),
         }
         return TemplateResponse(request, "admin/updates/act.html", context)
@@ -432,9 +460,9 @@ class BundleReleaseAdmin(ObjectActionsMixin, admin.ModelAdmin[BundleRelease]):
         So the service refuses what somebody else did to them meanwhile. They are looked up without the list's filters,
         which they may not match any more.
         """
-        ids = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        ids = set(request.POST.getlist(ACTION_CHECKBOX_NAME))
         found = list(self.get_queryset(request).filter(pk__in=ids).order_by("created_at"))
-        if len(found) != len(ids):
+        if len(found) != len(ids) or not found:
             raise ApiError(ErrorCode.BUNDLE_RELEASE_CONFLICT, "One of these releases is gone. Nothing was done.")
         for release in found:
             release.state = request.POST.get(f"state-{release.pk}", release.state)
@@ -486,6 +514,9 @@ def _some(releases: QuerySet[BundleRelease]) -> list[BundleRelease]:
     if len(chosen) > limits.RELEASES_PER_ACT_MAX:
         message = f"At most {limits.RELEASES_PER_ACT_MAX} releases can be changed together."
         raise ApiError(ErrorCode.VALIDATION_ERROR, message)
+    if not chosen:
+        message = "None of the chosen releases is in this list any more. Nothing was done."
+        raise ApiError(ErrorCode.BUNDLE_RELEASE_CONFLICT, message)
     return chosen
 
 

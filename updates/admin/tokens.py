@@ -17,7 +17,8 @@ from config import limits
 from config.errors import ApiError
 from config.urlbase import public_base_url
 from updates.admin.common import ObjectActionsMixin, add_refusal, minute
-from updates.models import Ability, ApiToken, BundleType
+from updates.models import FIXED_SCOPES, Ability, ApiToken, BundleType
+from updates.principals import person
 from updates.services import tokens
 
 _DEFAULT_LIFETIME: Final = timedelta(days=90)
@@ -33,7 +34,7 @@ class TokenForm(forms.ModelForm[ApiToken]):
     """A new token. Making it is the last step of validating the form, so that what the service refuses is an error."""
 
     abilities = forms.MultipleChoiceField(
-        choices=Ability.choices, widget=forms.CheckboxSelectMultiple, help_text="No more than you may do yourself."
+        widget=forms.CheckboxSelectMultiple, help_text="No more than you may do yourself."
     )
     bundle_types = forms.MultipleChoiceField(
         choices=BundleType.choices, widget=forms.CheckboxSelectMultiple, required=False, help_text="None ticked: all."
@@ -50,6 +51,8 @@ class TokenForm(forms.ModelForm[ApiToken]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        maker = person(self.maker)
+        self.fields["abilities"].choices = [choice for choice in Ability.choices if maker.may(choice[0])]  # type: ignore[attr-defined]
         self.fields["expires_at"].initial = _default_expiry
         self.fields["expires_at"].help_text = f"At most {limits.API_TOKEN_MAX_DAYS} days from now."
 
@@ -130,7 +133,7 @@ class ApiTokenAdmin(ObjectActionsMixin, admin.ModelAdmin[ApiToken]):
 
     def get_form(self, request: Any, obj: Any | None = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is not None:
-            return super().get_form(request, obj, change, **kwargs)
+            return super().get_form(request, obj, change, help_texts={"name": ""}, **kwargs)
         form = super().get_form(request, obj, change, form=TokenForm, **kwargs)
         form.maker = request.user  # type: ignore[attr-defined]
         return form
@@ -178,6 +181,7 @@ class ApiTokenAdmin(ObjectActionsMixin, admin.ModelAdmin[ApiToken]):
             "token": obj,
             "bounds": self.bounds(obj),
             "secret": request.new_token_secret,  # type: ignore[attr-defined]
+            "example": _example_of(obj),
             "base_url": public_base_url(request),
         }
         return TemplateResponse(request, "admin/updates/apitoken/made.html", context)
@@ -186,8 +190,32 @@ class ApiTokenAdmin(ObjectActionsMixin, admin.ModelAdmin[ApiToken]):
         return {} if obj.revoked_at else {"revoke": "Revoke"}
 
     @admin.action(description="Revoke: these stop at once, for good", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> None:
-        ended = [token for token in chosen if tokens.revoke_token(token=token)]
+    def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> HttpResponse | None:
+        standing = [token for token in chosen if token.revoked_at is None]
+        if standing and "confirmed" not in request.POST:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Revoke",
+                "opts": self.opts,
+                "action": "revoke",
+                "chosen": [(token, self.may(token), self.bounds(token)) for token in standing],
+            }
+            return TemplateResponse(request, "admin/updates/apitoken/revoke.html", context)
+        ended = [token for token in standing if tokens.revoke_token(token=token)]
         for token in ended:
             self.log_change(request, token, "Revoked.")
-        self.message_user(request, f"Revoked {len(ended)} of {len(chosen)} tokens.", messages.SUCCESS)
+        level = messages.SUCCESS if ended else messages.WARNING
+        self.message_user(request, f"Revoked {len(ended)} of {len(chosen)} tokens.", level)
+        return None
+
+
+def _example_of(token: ApiToken) -> Mapping[str, str]:
+    """Return a scope that the token is for, to show an upload by."""
+    given = token.bundle_types or ([BundleType.CHAPTER] if token.course else [BundleType.APP_AGENTS])
+    bundle_type = BundleType.CHAPTER.value if token.course else given[0]
+    of_family = {
+        BundleType.EXPERTS.value: "EXPERT_ID",
+        BundleType.CHAPTER.value: f"{token.course_id or 'COURSE_ID'}/CHAPTER_CODE",
+        **FIXED_SCOPES,
+    }
+    return {"bundle_type": bundle_type, "scope_id": of_family[bundle_type]}

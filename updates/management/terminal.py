@@ -14,6 +14,7 @@ from typing import IO, Any, Final, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.template.defaultfilters import filesizeformat
 from tqdm import tqdm
 
 from config.errors import ApiError
@@ -89,12 +90,31 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def scope_name(release: BundleRelease) -> str:
+    """Name a scope as it is typed: people know a course by its code, not by its UUID."""
+    chapter = release.chapter
+    scope = f"{chapter.course.course_code}/{chapter.chapter_code}" if chapter else release.scope_id
+    return f"{release.bundle_type}/{scope}"
+
+
+def name_of(release: BundleRelease) -> str:
+    return f"{scope_name(release)} {release.version}"
+
+
 def sentence(release: BundleRelease) -> str:
     """What holds for a release now."""
+    name = name_of(release)
     if release.state != BundleRelease.State.PUBLISHED:
-        return f"{release} is {'a draft' if release.state == BundleRelease.State.DRAFT else release.state}."
+        return f"{name} is {'a draft' if release.state == BundleRelease.State.DRAFT else release.state}."
     begins = f" from {utc(release.publish_at)}" if release.publish_at else ""
-    return f"{release} is published{begins}, to {share(release.rollout_basis_points)} of the devices."
+    return f"{name} is published{begins}, to {share(release.rollout_basis_points)} of the devices."
+
+
+def contents(release: BundleRelease) -> str:
+    """How many files a checked archive has, and how large they are when it is unpacked."""
+    sizes = [file["size_bytes"] for file in release.manifest["files"]]
+    size = filesizeformat(sum(sizes)).replace("\N{NO-BREAK SPACE}", " ")
+    return f"{len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {size}"
 
 
 def warn(command: BaseCommand, sentences: Sequence[str]) -> None:
@@ -218,6 +238,7 @@ class _WatchedFile(io.RawIOBase):
         self._bar = bar
         self._begin_again = begin_again
         self._was_read = False
+        self._is_rewound = False
 
     def readable(self) -> bool:
         return True
@@ -226,6 +247,10 @@ class _WatchedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        # Only now: whoever went back to the beginning may have found a reason to stop there.
+        if self._is_rewound:
+            self._is_rewound = False
+            self._begin_again()
         block = self._file.read(len(buffer))
         buffer[: len(block)] = block
         self._bar.update(len(block))
@@ -235,8 +260,7 @@ class _WatchedFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         position = self._file.seek(offset, whence)
         if position == 0 and self._was_read:
-            self._was_read = False
-            self._begin_again()
+            self._was_read, self._is_rewound = False, True
         return position
 
     def tell(self) -> int:

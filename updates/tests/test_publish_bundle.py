@@ -4,10 +4,11 @@ import signal
 import tarfile
 import time
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
@@ -64,7 +65,7 @@ def test_a_folder_is_built_and_published(content: Path) -> None:
     assert (release.min_desktop_version, release.strict_versions, release.is_mandatory) == ("1.4.0", True, True)
     assert release.manifest["format_version"] == "bundle-v2"
     assert "app_agents/core 1.0.0 is published, to 12.5 % of the devices." in out
-    for fact in (release.sha256, f"{release.size_bytes:,} bytes", str(release.pk)):
+    for fact in (release.sha256, f"{release.size_bytes:,} bytes (1 file, 19 bytes unpacked)", str(release.pk)):
         assert fact in out
     assert err.startswith("Note: Minimum desktop version: ")
     assert actions() == ["created", "published"]
@@ -144,7 +145,7 @@ def test_again_with_other_options_says_that_they_have_no_effect(content: Path) -
     publish(content, *CORE, "--rollout", "10")
     _, err = publish(content, *CORE, "--rollout", "20")
     assert only_release().rollout_basis_points == 1_000
-    assert "keeps its own rollout_basis_points" in err
+    assert "keeps what it had: rollout." in err
 
 
 def test_again_publishes_a_draft_with_what_is_asked_now(content: Path) -> None:
@@ -158,7 +159,7 @@ def test_again_publishes_a_draft_with_what_is_asked_now(content: Path) -> None:
     assert (release.state, release.min_desktop_version) == ("published", "2.0.0")
     assert (release.rollout_basis_points, release.is_mandatory) == (1_000, True)
     assert "There already" not in out
-    assert "keeps its own" not in err
+    assert "keeps what it had" not in err
     assert actions() == ["created", "changed", "published"]
     assert ReleaseEvent.objects.get(action="changed").changes == {"min_desktop_version": ["", "2.0.0"]}
 
@@ -199,12 +200,15 @@ def test_other_bytes_under_a_version_are_refused(content: Path) -> None:
 
 @pytest.mark.parametrize("by", ["{course.id}/ch1_intro", "TST100/ch1_intro", "tst100/CH1_INTRO"])
 def test_a_chapter_is_named_by_its_course(chapter: Chapter, chapter_content: Path, by: str) -> None:
-    publish(chapter_content, "--type", "chapter", "--scope", by.format(course=chapter.course), "--title", "Look!")
+    scope = by.format(course=chapter.course)
+    out, _ = publish(chapter_content, "--type", "chapter", "--scope", scope, "--title", "Look!")
     release = only_release()
     assert release.scope_id == f"{chapter.course_id}/ch1_intro"
     assert release.chapter == chapter
     assert release.manifest["scope_id"] == release.scope_id
     assert release.manifest["chapter"]["title"] == "Look!"
+    assert "chapter/TST100/ch1_intro 1.0.0 is published" in out
+    assert "(3 files, " in out
 
 
 @pytest.mark.parametrize(
@@ -310,6 +314,37 @@ def test_a_version_that_is_none_is_refused_in_a_line(content: Path, version: str
     assert not BundleRelease.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--version", "1.0"), "--version: "),
+        (("--min-desktop", "new"), "--min-desktop: "),
+        (("--min-sidecar", "1"), "--min-sidecar: "),
+        (("--expert", "a b"), "--expert: "),
+        (("--scope", "other"), "--scope: This must be core"),
+        (("--title", "Look!"), "--title is for a chapter that is built from a folder."),
+    ],
+)
+def test_options_are_checked_before_anything_is_built(
+    content: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], words: str
+) -> None:
+    def build(**arguments: object) -> None:
+        pytest.fail("It is built.")
+
+    monkeypatch.setattr("updates.management.commands.publish_bundle.build_bundle", build)
+    with pytest.raises(CommandError) as refusal:
+        publish(content, *CORE, *options)
+    assert words in str(refusal.value)
+
+
+def test_an_archive_has_its_title_already(chapter: Chapter, tmp_path: Path) -> None:
+    with a_bundle(("chapter", f"{chapter.course_id}/ch1_intro")) as bundle:
+        (tmp_path / "bundle.tar.gz").write_bytes(bundle.file.read())
+    options = ("--type", "chapter", "--scope", "TST100/ch1_intro", "--title", "Look!")
+    with pytest.raises(CommandError, match="--title is for a chapter"):
+        publish(tmp_path / "bundle.tar.gz", *options)
+
+
 # --- What a person can mend ----------------------------------------------------------------------------------------
 
 
@@ -364,6 +399,16 @@ def test_stages_are_lines_where_nobody_watches(content: Path, tmp_path: Path) ->
         (tmp_path / "bundle.tar.gz").write_bytes(bundle.file.read())
     out, _ = publish(tmp_path / "bundle.tar.gz", *CORE, version="1.1.0")
     assert out.splitlines()[:3] == ["Reading ...", "Checking ...", "Storing ..."]
+
+
+def test_nothing_is_stored_when_it_is_refused(content: Path) -> None:
+    publish(content, *CORE)
+    (content / "prompt.md").write_text("Other.\n")
+    out = StringIO()
+    with pytest.raises(CommandError, match="exists already"):
+        call_command("publish_bundle", str(content), *CORE, "--version", "1.0.0", stdout=out)
+    assert "Checking ..." in out.getvalue()
+    assert "Storing" not in out.getvalue()
 
 
 def test_no_progress_is_shown_where_none_is_wanted(content: Path) -> None:

@@ -102,6 +102,27 @@ def test_the_list_shows_state_rollout_and_size(admin_page: Client) -> None:
         assert text in page
 
 
+def test_the_list_shows_what_is_scheduled(admin_page: Client) -> None:
+    published(APP, publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
+    draft(SHARED, publish_at=datetime(2098, 1, 2, 3, 4, tzinfo=UTC))
+
+    page = admin_page.get(LIST).content.decode()
+
+    assert "<strong>scheduled</strong> from 2099-01-02 03:04 UTC" in page
+    assert "2098-01-02" not in page, "a draft is not offered by itself"
+
+
+def test_drafts_are_on_top_and_then_what_was_published_last(admin_page: Client) -> None:
+    first, last = draft(APP, "1.0.0"), draft(APP, "2.0.0")
+    work = draft(APP, "3.0.0")
+    newest = draft(SHARED)
+    publish(newest)
+    publish(last)
+    publish(first)
+
+    assert list(admin_page.get(LIST).context["cl"].result_list) == [work, first, last, newest]
+
+
 def test_a_chapter_is_named_by_its_codes(admin_page: Client, chapter: Chapter) -> None:
     draft(chapter_scope(chapter))
 
@@ -400,14 +421,41 @@ def test_nothing_of_a_published_release_can_be_changed(admin_page: Client) -> No
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("required_experts", "a b"), ("required_experts", "../x"), ("min_sidecar_version", "x")]
+    ("field", "value"),
+    [
+        ("required_experts", "a b"),
+        ("required_experts", "a,../x"),
+        ("required_experts", "a,,b"),
+        ("min_sidecar_version", "x"),
+    ],
 )
 def test_bad_options_of_a_draft_are_errors_of_the_form(admin_page: Client, field: str, value: str) -> None:
     release = draft(APP)
 
     response = admin_page.post(f"{LIST}{release.pk}/change/", change_form(**{field: value}))
 
-    assert field in response.context["adminform"].form.errors
+    (error,) = response.context["adminform"].form.errors[field]
+    assert "[" not in error, "the form wants commas, no JSON"
+
+
+def test_an_expert_that_nobody_has_is_told_when_a_draft_is_saved(admin_page: Client) -> None:
+    release = draft(APP)
+
+    page = admin_page.post(f"{LIST}{release.pk}/change/", change_form(required_experts="alpha"), follow=True)
+
+    assert "these experts need a published release: alpha" in told(page)
+
+
+def test_what_can_not_be_changed_has_no_help_for_entering_it(admin_page: Client) -> None:
+    release = draft(APP)
+    page = f"{LIST}{release.pk}/change/"
+    assert "A semantic version such as" in admin_page.get(page).content.decode()
+    publish(release)
+
+    shown = admin_page.get(page).content.decode()
+
+    for help_text in ("A semantic version such as", "Empty: ", "Ids of the experts"):
+        assert help_text not in shown
 
 
 def test_a_draft_can_be_deleted_and_a_published_release_can_not(admin_page: Client, transactional_db: None) -> None:
@@ -607,6 +655,25 @@ def test_a_filter_of_the_list_does_not_hide_what_somebody_did_meanwhile(admin_pa
     assert other.state == "draft"
 
 
+@pytest.mark.parametrize("chosen", ["x", "00000000-0000-4000-8000-00000000000\0"])
+@pytest.mark.parametrize("fields", [{}, {"confirmed": "yes", "select_across": "1"}])
+@pytest.mark.parametrize("action", ["publish", "verify", "delete_selected"])
+def test_a_choice_that_is_no_id_is_told(admin_page: Client, action: str, fields: dict[str, str], chosen: str) -> None:
+    release = draft(APP)
+    form = {"action": action, "_selected_action": [str(release.pk), chosen], **fields}
+
+    assert "Nothing was done." in told(admin_page.post(LIST, form, follow=True))
+
+
+@pytest.mark.parametrize("action", ["publish", "widen", "withdraw", "withdraw_only_these", "verify"])
+def test_a_choice_that_is_gone_leads_to_no_page(admin_page: Client, action: str) -> None:
+    gone = BundleRelease(pk="00000000-0000-4000-8000-000000000000")
+
+    for response in (choose(admin_page, action, gone), confirm(admin_page, action, gone, rollout_percent="1")):
+        assert "Nothing was done." in told(response)
+        assert "0 releases" not in response.content.decode().partition("Chosen")[0].partition("consequence")[2]
+
+
 @pytest.mark.parametrize(
     ("action", "state"),
     [("publish", "published"), ("widen", "draft"), ("withdraw", "draft"), ("withdraw_only_these", "withdrawn")],
@@ -635,7 +702,7 @@ def test_the_page_of_an_act_has_a_bounded_number_of_queries(
     form = {"action": "withdraw", "_selected_action": [str(chosen[0].pk)]}
     admin_page.post(LIST, form)
 
-    with django_assert_num_queries(5):  # session, user, count of the list, the chosen, their companions
+    with django_assert_num_queries(6):  # session, user, count of the list, the chosen, their companions, what is left
         page = admin_page.post(LIST, form)
 
     assert len(page.context["companions"]) == 2
@@ -689,6 +756,52 @@ def test_withdrawing_takes_those_published_together_and_names_them(admin_page: C
     assert not BundleRelease.objects.exclude(state="withdrawn").exists()
 
 
+def outlook(page: Client, release: BundleRelease, action: str = "withdraw") -> str:
+    """Return what the page says of devices that have this release."""
+    found: str = next(text for chosen, _, text in choose(page, action, release).context["chosen"] if chosen == release)
+    return found
+
+
+def test_the_page_before_withdrawing_names_what_devices_go_back_to(admin_page: Client) -> None:
+    oldest, staged = published(APP, "1.0.0"), published(APP, "1.1.0", rollout_basis_points=5_000)
+    last, companion = draft(APP, "2.0.0"), draft(SHARED)
+    publish(last, companion)
+
+    page = choose(admin_page, "withdraw", last)
+
+    text = " ".join(page.content.decode().split())
+    assert "app_agents/core 2.0.0: devices go back to 1.0.0." in text
+    assert "experts_shared/shared 1.0.0: has no other release that all devices are offered" in text
+    assert outlook(admin_page, staged) == "gave way to 2.0.0 already, which devices keep."
+    assert outlook(admin_page, oldest) == "gave way to 2.0.0 already, which devices keep."
+
+
+def test_nothing_goes_back_from_what_is_only_scheduled(admin_page: Client) -> None:
+    published(APP, "1.0.0")
+    release = published(APP, "2.0.0", publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
+
+    assert outlook(admin_page, release) == "is not offered before 2099-01-02 03:04 UTC, so no device has it."
+
+
+def test_what_is_left_is_not_what_is_withdrawn_or_only_scheduled(admin_page: Client) -> None:
+    published(APP, "0.9.0")
+    withdraw(published(APP, "1.0.0"))
+    release = published(APP, "2.0.0")
+    published(APP, "3.0.0", publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
+
+    assert outlook(admin_page, release) == "devices go back to 0.9.0."
+
+
+def test_notices_of_every_act_are_told(admin_page: Client, chapter: Chapter) -> None:
+    published(("experts", "alpha"), rollout_basis_points=1_000)
+    release = draft(chapter_scope(chapter), experts=("alpha",))
+
+    assert "alpha is not offered to every device" in told(confirm(admin_page, "publish", release, rollout_percent="1"))
+    release.refresh_from_db()
+    assert "alpha is not offered to every device" in told(confirm(admin_page, "widen", release, rollout_percent="5"))
+    assert "is offered to all devices any more" in told(confirm(admin_page, "withdraw", release))
+
+
 def test_only_the_chosen_ones_are_withdrawn_when_that_is_asked(admin_page: Client) -> None:
     chosen, companion = draft(APP), draft(SHARED)
     publish(chosen, companion)
@@ -697,7 +810,7 @@ def test_only_the_chosen_ones_are_withdrawn_when_that_is_asked(admin_page: Clien
     assert "1 release will be taken back" in text
     assert "shared" not in text.partition("<h2>")[2]
 
-    assert told(confirm(admin_page, "withdraw_only_these", chosen)) == "Withdrew: app_agents/core 1.0.0."
+    assert told(confirm(admin_page, "withdraw_only_these", chosen)).startswith("Withdrew: app_agents/core 1.0.0.")
     companion.refresh_from_db()
     assert companion.state == "published"
 

@@ -74,6 +74,7 @@ def test_what_was_refused_and_what_was_told(admin_page: Client) -> None:
     page = " ".join(history(admin_page, release).content.decode().split())
 
     assert "<strong>refused</strong>" in page
+    assert "Draft made: refused" in admin_page.get(LIST).content.decode(), "phones show no outcome beside it"
     assert "exists already with other bytes" in page
     assert "Told: Roll-back" in page
 

@@ -165,7 +165,7 @@ def test_a_chapter_and_its_expert_move_as_one(chapter: Chapter) -> None:
     assert f"{expert} is published, to 10 % of the devices." in out
 
     out = releases("widen", "experts/data_inspector@1.0.0", "--rollout", "50")
-    assert f"{needs_it} is published, to 50 % of the devices." in out
+    assert "chapter/TST100/ch1_intro 1.0.0 is published, to 50 % of the devices." in out
     assert set(BundleRelease.objects.values_list("rollout_basis_points", flat=True)) == {5_000}
 
     out = releases("withdraw", needs_it.pk)
@@ -221,6 +221,22 @@ def test_the_same_release_twice_is_one(chapter: Chapter) -> None:
     release = published(APP)
     releases("withdraw", release.pk, "app_agents/core@1.0.0", str(release.pk)[:8])
     assert ReleaseEvent.objects.filter(action="withdrawn").count() == 1
+
+
+def test_drafts_are_deleted_with_their_bytes(chapter: Chapter, artifact_root: Path) -> None:
+    gone = draft(chapter_scope(chapter))
+    assert releases("delete", "chapter/TST100/ch1_intro@1.0.0") == "chapter/TST100/ch1_intro 1.0.0 is deleted.\n"
+    assert not BundleRelease.objects.exists()
+    assert not (artifact_root / gone.artifact_key).exists()
+    assert ReleaseEvent.objects.latest("pk").action == "deleted"
+
+
+def test_what_was_ever_published_is_not_deleted_but_the_others_are() -> None:
+    stays, gone = published(APP), draft(SHARED)
+    withdraw(stays)
+    with pytest.raises(CommandError, match=r"1 of 2 could not be deleted\."):
+        releases("delete", stays.pk, gone.pk)
+    assert BundleRelease.objects.get() == stays
 
 
 # --- Names of releases ---------------------------------------------------------------------------------------------

@@ -42,8 +42,10 @@ def a_token(name: str, maker: Actor, **fields: Any) -> ApiToken:
     return token
 
 
-def revoke(page: Client, *chosen: ApiToken) -> Any:
-    return page.post(LIST, {"action": "revoke", "_selected_action": [str(t.pk) for t in chosen]}, follow=True)
+def revoke(page: Client, *chosen: ApiToken, **fields: str) -> Any:
+    """Send what the page between would send."""
+    form = {"action": "revoke", "confirmed": "yes", "_selected_action": [str(t.pk) for t in chosen], **fields}
+    return page.post(LIST, form, follow=True)
 
 
 def staff_with(*codenames: str) -> Client:
@@ -71,6 +73,8 @@ def test_a_token_is_made_and_its_secret_shown(admin_page: Client, staff: Actor, 
     assert "X-Admin-Key: $BUNDLE_TOKEN" in page
     assert "http://testserver/v1/admin/bundles/upload" in page
     assert "/publish" not in page, "it may not publish"
+    assert page.count("curl -sS --fail-with-body -H") == 2
+    assert f"-F bundle_type=chapter -F scope_id={course.pk}/CHAPTER_CODE" in page, "what it is for"
 
 
 def test_the_secret_is_shown_once_and_kept_nowhere(admin_page: Client) -> None:
@@ -131,7 +135,8 @@ def test_nobody_gives_more_than_they_have() -> None:
     browser.force_login(author.user)
 
     response = make(browser, abilities=["upload", "publish"])
-    assert "may not publish" in response.context["adminform"].form.non_field_errors()[0]
+    assert set(response.context["adminform"].form.errors) == {"abilities"}
+    assert [name for name, _ in response.context["adminform"].form.fields["abilities"].choices] == ["read", "upload"]
     assert not ApiToken.objects.exists()
 
     assert make(browser, abilities=["read", "upload"]).context["secret"]
@@ -197,6 +202,32 @@ def test_the_list_has_a_bounded_number_of_queries(
 
     with django_assert_num_queries(4):  # session, user, count, page
         assert "TST100" in admin_page.get(LIST).content.decode()
+
+
+def test_the_page_before_revoking_says_what_will_stop(admin_page: Client, staff: Actor) -> None:
+    now = timezone.now()
+    nightly, ended = a_token("nightly", staff, last_used_at=now), a_token("ended", staff, revoked_at=now)
+    form = {"action": "revoke", "_selected_action": [str(nightly.pk), str(ended.pk)]}
+
+    page = admin_page.post(LIST, form)
+
+    text = " ".join(page.content.decode().split())
+    assert "1 token will stop <strong>at once, for good</strong>" in text
+    assert f"nightly (read; all bundles), last used {now:%Y-%m-%d %H:%M} UTC" in text
+    assert str(ended.pk) not in text
+    nightly.refresh_from_db()
+    assert nightly.revoked_at is None, "nothing is done yet"
+
+
+@pytest.mark.parametrize("chosen", ["x", "\0"])
+def test_a_choice_that_is_no_id_is_told(admin_page: Client, chosen: str) -> None:
+    page = admin_page.post(LIST, {"action": "revoke", "_selected_action": chosen}, follow=True)
+    assert "Nothing was done." in page.content.decode()
+
+
+def test_a_choice_that_is_gone_leads_to_no_page(admin_page: Client) -> None:
+    form = {"action": "revoke", "_selected_action": "00000000-0000-4000-8000-000000000000"}
+    assert "Revoked 0 of 0 tokens." in admin_page.post(LIST, form, follow=True).content.decode()
 
 
 def test_a_token_is_revoked_by_whoever_may(staff: Actor) -> None:

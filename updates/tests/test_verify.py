@@ -279,7 +279,7 @@ def test_a_draft_that_is_deleted_meanwhile_is_told(mirror: Mirror) -> None:
     with refused(ErrorCode.BUNDLE_RELEASE_CONFLICT, "deletes or replaces meanwhile"):
         verify_release(release=release, principal=SOMEBODY)
     event = last_event()
-    assert (event.action, event.release) == ("verified", None)
+    assert (event.action, event.release_id) == ("verified", release.pk)
     assert event.refusal
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
 
 from config import limits
@@ -28,11 +29,21 @@ from updates.services.publication import ensure_published
 
 _BLOCK_BYTES: Final = 1024 * 1024
 _NO_DATE: Final = datetime(1980, 1, 1, tzinfo=UTC)  # the earliest that every archive format can hold
+_OPTIONS: Final = {
+    "scope_id": "--scope",
+    "version": "--version",
+    "min_desktop_version": "--min-desktop",
+    "min_sidecar_version": "--min-sidecar",
+    "required_experts": "--expert",
+}
+"""The options whose values the model checks."""
 _HELP: Final = """\
 Check an archive, or build one from a content folder, store it, and publish it.
 
 From a folder the same files give the same archive, byte for byte: its manifest is dated by the environment
-variable SOURCE_DATE_EPOCH (seconds since 1970, see reproducible-builds.org), or else with 1980-01-01.
+variable SOURCE_DATE_EPOCH (seconds since 1970, see reproducible-builds.org), or else with 1980-01-01. Left out
+are .git, __pycache__, .DS_Store and ._*; a bundle.manifest.json in the folder gives the title, the experts and the
+minimum versions that the options don't.
 
 The same command again changes nothing and succeeds. What was withdrawn is not published again by it:
 `manage.py releases publish` does that. To publish a chapter together with its experts, make each with --draft,
@@ -85,7 +96,11 @@ class Command(BaseCommand):
             help="a device of unknown version doesn't get it",
         )
         parser.add_argument(
-            "--mandatory", action="store_const", const=True, dest="is_mandatory", help="devices have to install it"
+            "--mandatory",
+            action="store_const",
+            const=True,
+            dest="is_mandatory",
+            help="devices have to install it; default: not",
         )
         parser.add_argument(
             "--expert",
@@ -102,6 +117,7 @@ class Command(BaseCommand):
             principal = command("publish_bundle")
             progress = Progress(self, options["verbosity"])
             scope_id = _scope(options["bundle_type"], options["scope"])
+            _check(scope_id, options)
             asked = {f.name: options[f.name] for f in fields(ReleaseOptions) if options[f.name] is not None}
             with _bundle(scope_id, options, progress) as bundle:
                 draft = _upload(bundle, scope_id, options, asked, principal, progress)
@@ -116,7 +132,8 @@ class Command(BaseCommand):
             release = self._publish(release, principal)
         there_already = "" if draft.is_new or release.state != was else "There already: "
         self.stdout.write(self.style.SUCCESS(there_already + terminal.sentence(release)))
-        self.stdout.write(f"  sha256  {release.sha256}\n  size    {release.size_bytes:,} bytes\n  id      {release.pk}")
+        size = f"{release.size_bytes:,} bytes ({terminal.contents(release)} unpacked)"
+        self.stdout.write(f"  sha256  {release.sha256}\n  size    {size}\n  id      {release.pk}")
 
     def _publish(self, release: BundleRelease, principal: Principal) -> BundleRelease:
         try:
@@ -133,6 +150,28 @@ def _scope(bundle_type: str, scope: str) -> str:
     if not scope and bundle_type not in FIXED_SCOPES:
         raise CommandError(f"--scope is needed for {bundle_type}.")
     return terminal.resolve_scope(bundle_type, scope or FIXED_SCOPES[bundle_type])
+
+
+def _check(scope_id: str, options: Mapping[str, Any]) -> None:
+    """Refuse options before anything is built: a large folder takes minutes."""
+    path: Path = options["path"]
+    if options["title"] and (options["bundle_type"] != BundleType.CHAPTER or not path.is_dir()):
+        raise CommandError("--title is for a chapter that is built from a folder.")
+    release = BundleRelease(
+        bundle_type=options["bundle_type"],
+        scope_id=scope_id,
+        version=options["release_version"],
+        min_desktop_version=options["min_desktop_version"] or "",
+        min_sidecar_version=options["min_sidecar_version"] or "",
+        required_experts=options["required_experts"] or [],
+    )
+    try:
+        release.clean_fields(exclude={"sha256", "size_bytes", "created_by"})
+        if release.bundle_type != BundleType.CHAPTER:
+            release.clean()
+    except ValidationError as error:
+        faults = [f"{_OPTIONS[name]}: {text}" for name, texts in error.message_dict.items() for text in texts]
+        raise CommandError("\n  ".join(map(terminal.printable, faults))) from error
 
 
 # --- The archive --------------------------------------------------------------------------------------------------

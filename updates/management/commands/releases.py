@@ -1,11 +1,11 @@
-"""`manage.py releases`: list releases; publish, widen, withdraw and verify them from the shell."""
+"""`manage.py releases`: list releases; publish, widen, withdraw, verify and delete them from the shell."""
 
 import json
 import os
 import re
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final
 from uuid import UUID
@@ -21,6 +21,7 @@ from updates.management import terminal
 from updates.models import BundleRelease, BundleType, ReleaseEvent
 from updates.principals import Principal, command
 from updates.selectors import find_release, list_releases
+from updates.services.drafts import delete_draft
 from updates.services.publication import Act, Terms, publish_releases, widen_rollout, withdraw_releases
 from updates.services.verification import verify_release
 
@@ -33,7 +34,7 @@ _BY_CHARACTERS: Final = 28
 _HEADINGS: Final = ("STATE", "RELEASE", "ROLLOUT", "SIZE", "FROM (UTC)", "MANDATORY", "PUBLISHED BY", "ID")
 _RIGHT: Final = ("ROLLOUT", "SIZE")
 _HELP: Final = """\
-List releases, the newest first; or act on some: publish, widen, withdraw, verify.
+List releases, the newest first; or act on some: publish, widen, withdraw, verify, delete.
 
 An ID is a release's id, its first 8 characters, or TYPE/SCOPE@VERSION as the list shows it, such as
 experts/data_inspector@1.2.0 or chapter/SOC101/ch1_intro@1.0.0. What is published in one act is widened and
@@ -89,6 +90,8 @@ class Command(BaseCommand):
         withdraw.add_argument("--alone", action="store_true", help="without those that were published with them")
         verify = acts.add_parser("verify", help="fetch the bytes from where they lie, and check them")
         verify.add_argument("references", nargs="+", metavar="ID")
+        delete = acts.add_parser("delete", help="delete drafts that were never published, and their bytes")
+        delete.add_argument("references", nargs="+", metavar="ID")
 
     def handle(self, *args: Any, **options: Any) -> None:
         principal = command("releases")
@@ -99,6 +102,8 @@ class Command(BaseCommand):
             releases = list({r.pk: r for r in map(_find, options["references"])}.values())
             if options["act"] == "verify":
                 self._verify(releases, principal, options["verbosity"])
+            elif options["act"] == "delete":
+                self._delete(releases, principal)
             else:
                 self._report(_act(releases, principal, options))
 
@@ -108,21 +113,39 @@ class Command(BaseCommand):
         terminal.warn(self, act.notices)
 
     def _verify(self, releases: Sequence[BundleRelease], principal: Principal, verbosity: int) -> None:
-        """Verify each one, also when one before it failed."""
+
+        def verify(release: BundleRelease) -> str:
+            if verbosity > 0:
+                self.stdout.write(f"Verifying {terminal.name_of(release)} ...")
+                self.stdout.flush()
+            verify_release(release=release, principal=principal)
+            return f"is right: {release.size_bytes:,} bytes."
+
+        self._one_by_one(releases, verify, "verified")
+
+    def _delete(self, releases: Sequence[BundleRelease], principal: Principal) -> None:
+        def delete(release: BundleRelease) -> str:
+            delete_draft(release=release, principal=principal)
+            return "is deleted."
+
+        self._one_by_one(releases, delete, "deleted")
+
+    def _one_by_one(
+        self, releases: Sequence[BundleRelease], act: Callable[[BundleRelease], str], participle: str
+    ) -> None:
+        """Do it to each one, also when one before it failed; the act returns what holds for the release then."""
         failed = 0
         for release in releases:
-            if verbosity > 0:
-                self.stdout.write(f"Verifying {release} ...")
-                self.stdout.flush()
+            name = terminal.name_of(release)
             try:
-                verify_release(release=release, principal=principal)
+                outcome = act(release)
             except ApiError as error:
                 failed += 1
-                self.stderr.write(f"{release}: {terminal.lines_of(error)}")
+                self.stderr.write(f"{name}: {terminal.lines_of(error)}")
             else:
-                self.stdout.write(self.style.SUCCESS(f"{release} is right: {release.size_bytes:,} bytes."))
+                self.stdout.write(self.style.SUCCESS(f"{name} {outcome}"))
         if failed:
-            raise CommandError(f"{failed} of {len(releases)} could not be verified.")
+            raise CommandError(f"{failed} of {len(releases)} could not be {participle}.")
 
     def _list(self, principal: Principal, options: Mapping[str, Any]) -> None:
         releases, total = _read(principal, options)
@@ -214,11 +237,9 @@ def _publishers(releases: Sequence[BundleRelease]) -> dict[UUID, str]:
 
 
 def _row(release: BundleRelease, publisher: str) -> tuple[str, ...]:
-    chapter = release.chapter
-    scope = f"{chapter.course.course_code}/{chapter.chapter_code}" if chapter else release.scope_id
     return (
         release.state,
-        f"{release.bundle_type}/{scope}@{release.version}",
+        f"{terminal.scope_name(release)}@{release.version}",
         terminal.share(release.rollout_basis_points),
         filesizeformat(release.size_bytes).replace("\N{NO-BREAK SPACE}", " "),
         _offered_from(release),
