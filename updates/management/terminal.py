@@ -1,30 +1,24 @@
-"""What the commands on releases share: how options are read, errors told, and progress shown."""
+"""What the commands on releases share: how options are read, and errors told."""
 
-import io
 import logging
-import os
 import re
-import sys
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from typing import IO, Any, Final, cast
+from typing import Final
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.template.defaultfilters import filesizeformat
-from tqdm import tqdm
 
 from config.errors import ApiError
+from config.terminal import INTERRUPTED, printable
 from courses.models import Chapter, Course
 from courses.selectors import canonical_uuid
 from updates.bundles.base import BundleError
 from updates.models import BundleRelease, BundleType, chapter_scope_id
 
-INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
 _PERCENT: Final = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?\s*%?")
 _UNDEFINED_TABLE: Final = "42P01"
 
@@ -83,11 +77,6 @@ def share(basis_points: int) -> str:
 
 def utc(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def printable(text: str) -> str:
-    """Return a name that somebody chose, without what would steer the terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def scope_name(release: BundleRelease) -> str:
@@ -172,96 +161,3 @@ def told_once() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
-
-
-# --- Progress -----------------------------------------------------------------------------------------------------
-
-
-class Progress:
-    """A bar where somebody watches, a line for each stage where nobody does, nothing with `--verbosity 0`."""
-
-    def __init__(self, command: BaseCommand, verbosity: int) -> None:
-        self._stdout = command.stdout
-        self._shows_bar = verbosity > 0 and command.stderr.isatty()
-        self._shows_lines = verbosity > 0 and not self._shows_bar
-
-    @contextmanager
-    def stage(self, name: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
-        """Show one stage; what is given has to be told of every number of bytes that was dealt with."""
-        with self._bar(name, total_bytes) as bar:
-            yield lambda count: _advance(bar, count)
-
-    @contextmanager
-    def reading(self, file: IO[bytes], size_bytes: int, *stages: str) -> Iterator[IO[bytes]]:
-        """Give the file to somebody who reads it from its beginning to its end, once in each stage."""
-        first, *others = stages
-        with self._bar(first, size_bytes) as bar:
-            yield cast(IO[bytes], _WatchedFile(file, bar, partial(self._begin, bar, iter(others))))
-
-    @contextmanager
-    def _bar(self, name: str, total_bytes: int) -> Iterator["tqdm[Any]"]:
-        self._say(name)
-        with tqdm(
-            desc=name,
-            total=total_bytes,
-            unit="B",
-            unit_scale=True,
-            unit_divisor=1024,
-            dynamic_ncols=True,
-            leave=False,
-            file=sys.stderr,
-            disable=not self._shows_bar,
-        ) as bar:
-            yield bar
-
-    def _begin(self, bar: "tqdm[Any]", names: Iterator[str]) -> None:
-        bar.reset()
-        if name := next(names, ""):
-            bar.set_description(name)
-            self._say(name)
-
-    def _say(self, name: str) -> None:
-        if self._shows_lines:
-            self._stdout.write(f"{name} ...")
-            self._stdout.flush()
-
-
-def _advance(bar: "tqdm[Any]", count: int) -> None:
-    bar.update(count)
-
-
-class _WatchedFile(io.RawIOBase):
-    """A file to be read, that tells a bar how far it was read, and when it is read once more."""
-
-    def __init__(self, file: IO[bytes], bar: "tqdm[Any]", begin_again: Callable[[], None]) -> None:
-        self._file = file
-        self._bar = bar
-        self._begin_again = begin_again
-        self._was_read = False
-        self._is_rewound = False
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        # Only now: whoever went back to the beginning may have found a reason to stop there.
-        if self._is_rewound:
-            self._is_rewound = False
-            self._begin_again()
-        block = self._file.read(len(buffer))
-        buffer[: len(block)] = block
-        self._bar.update(len(block))
-        self._was_read = True
-        return len(block)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        position = self._file.seek(offset, whence)
-        if position == 0 and self._was_read:
-            self._was_read, self._is_rewound = False, True
-        return position
-
-    def tell(self) -> int:
-        return self._file.tell()

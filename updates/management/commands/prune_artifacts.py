@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
 
 from config import limits
+from config.terminal import printable
 from updates.management import terminal
 from updates.services.pruning import Outcome, Verdict, prune_artifacts, prune_unfinished_uploads
 
@@ -110,4 +111,4 @@ def _hours(text: str) -> int:
 def _line(verdict: Verdict) -> str:
     artifact = verdict.artifact
     size, since = f"{artifact.size_bytes:,} bytes", terminal.utc(artifact.modified_at)
-    return f"{terminal.printable(artifact.key)}  {size}  {since}  {verdict.outcome}"
+    return f"{printable(artifact.key)}  {size}  {since}  {verdict.outcome}"

@@ -16,11 +16,11 @@ from django.core.management.base import BaseCommand, CommandError, DjangoHelpFor
 
 from config import limits
 from config.errors import ApiError
+from config.terminal import Progress, printable
 from updates.bundles.base import Bundle
 from updates.bundles.build import build_bundle
 from updates.bundles.sources import source_bytes
 from updates.management import terminal
-from updates.management.terminal import Progress
 from updates.models import FIXED_SCOPES, BundleRelease, BundleType
 from updates.principals import Principal, command
 from updates.selectors import find_release
@@ -171,7 +171,7 @@ def _check(scope_id: str, options: Mapping[str, Any]) -> None:
             release.clean()
     except ValidationError as error:
         faults = [f"{_OPTIONS[name]}: {text}" for name, texts in error.message_dict.items() for text in texts]
-        raise CommandError("\n  ".join(map(terminal.printable, faults))) from error
+        raise CommandError("\n  ".join(map(printable, faults))) from error
 
 
 # --- The archive --------------------------------------------------------------------------------------------------

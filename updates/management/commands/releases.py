@@ -16,6 +16,7 @@ from django.template.defaultfilters import filesizeformat
 
 from config import limits
 from config.errors import ApiError
+from config.terminal import printable
 from courses.selectors import canonical_uuid
 from updates.management import terminal
 from updates.models import BundleRelease, BundleType, ReleaseEvent
@@ -244,7 +245,7 @@ def _row(release: BundleRelease, publisher: str) -> tuple[str, ...]:
         filesizeformat(release.size_bytes).replace("\N{NO-BREAK SPACE}", " "),
         _offered_from(release),
         "yes" if release.is_mandatory else "no",
-        _shortened(terminal.printable(publisher.removeprefix("manage.py "))),
+        _shortened(printable(publisher.removeprefix("manage.py "))),
         str(release.pk)[:_SHORT_ID_CHARACTERS],
     )
 
