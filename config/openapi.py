@@ -44,12 +44,14 @@ def operation(
     also: Mapping[HTTPStatus, Any] | None = None,
     authenticated: bool = False,
     parameters: Iterable[OpenApiParameter | type[serializers.Serializer[Any]]] = (),
+    messages: Mapping[ErrorCode, str] | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Document a view method: what it takes, what it answers, and every code that it may answer with.
 
     `errors` names the operation's own codes, as a pair where the status isn't the catalogue's; those that come
     with a body, with a token or with any request are added. `also` are further answers of success, by status.
+    `messages` take the place of the catalogue's where these are for other callers.
     """
     listed = [*errors, *ALWAYS]
     header_parameters = list(parameters)
@@ -70,19 +72,19 @@ def operation(
         responses={
             int(status): answer,
             **{int(other): of_other for other, of_other in (also or {}).items()},
-            **{int(s): _error_answer(c) for s, c in sorted(by_status.items())},
+            **{int(s): _error_answer(c, messages or {}) for s, c in sorted(by_status.items())},
         },
         **options,
     )
 
 
-def _error_answer(codes: list[ErrorCode]) -> OpenApiResponse:
+def _error_answer(codes: list[ErrorCode], messages: Mapping[ErrorCode, str]) -> OpenApiResponse:
     error: dict[str, Any] = {
         "type": "object",
         "required": ["code", "message", "request_id"],
         "properties": {
             "code": {"type": "string", "enum": sorted(codes)},
-            "message": {"type": "string", "description": "A sentence for the learner."},
+            "message": {"type": "string", "description": "A sentence for people."},
             "request_id": {"type": "string", "description": "Also in the header X-Request-Id and in the logs."},
         },
     }
@@ -97,5 +99,5 @@ def _error_answer(codes: list[ErrorCode]) -> OpenApiResponse:
         }
     return OpenApiResponse(
         {"type": "object", "required": ["error"], "properties": {"error": error}},
-        description=" ".join(f"`{code}`: {code.message}" for code in codes),
+        description=" ".join(f"`{code}`: {messages.get(code, code.message)}" for code in codes),
     )

@@ -6,9 +6,12 @@ Django's own handlers hold small files in memory, and keep large ones under a na
 import hashlib
 import logging
 import queue
+import socket
 import tempfile
+import threading
+import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Final
 
@@ -16,7 +19,7 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest, QueryDict, UnreadablePostError
 from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
 
@@ -40,32 +43,45 @@ def body_max_bytes() -> int:
 
 
 class Places:
-    """Places for work that holds its thread for as long as somebody's network takes.
+    """Places for work that holds its thread for as long as somebody's network takes; nobody gets more than half.
 
-    A place may be given back by the garbage collector, in the middle of taking one: of what the standard library has,
-    only a SimpleQueue allows that.
+    A place may be given back by the garbage collector, in the middle of taking one: giving back takes no lock, and of
+    what the standard library has, only a SimpleQueue allows that.
     """
 
     def __init__(self, number: int) -> None:
         self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(number):
             self._free.put(None)
+        self._each = max(1, number // 2)
+        self._holders: dict[int, Hashable] = {}
+        self._taking = threading.Lock()
 
-    def take(self) -> GiveBack:
+    def take(self, holder: Hashable | None = None) -> GiveBack:
         """Take a place and return what gives it back, once however often it is called.
 
+        Args:
+            holder: for whom it is. None: for somebody who isn't counted.
+
         Raises:
-            ApiError: SERVICE_UNAVAILABLE at once when none is free.
+            ApiError: SERVICE_UNAVAILABLE at once when none is free, or none for this holder.
         """
-        try:
-            self._free.get_nowait()
-        except queue.Empty:
-            raise ApiError(ErrorCode.SERVICE_UNAVAILABLE, retry_after=limits.RETRY_AFTER_BUSY_SECONDS) from None
         held = [None]
+        with self._taking:
+            if holder is not None and tuple(self._holders.values()).count(holder) >= self._each:
+                raise _busy("Other uploads of yours are under way. Please try again in a moment.")
+            try:
+                self._free.get_nowait()
+            except queue.Empty:
+                raise _busy() from None
+            if holder is not None:
+                self._holders[id(held)] = holder
 
         def give_back() -> None:
             with suppress(IndexError):
-                self._free.put(held.pop())
+                place = held.pop()
+                self._holders.pop(id(held), None)
+                self._free.put(place)
 
         return give_back
 
@@ -75,17 +91,84 @@ _places: Final = Places(max(1, settings.WEB_THREADS // 4))
 
 
 @contextmanager
-def slow_place() -> Iterator[None]:
+def slow_place(holder: Hashable | None = None) -> Iterator[None]:
     """Hold one of the places of uploads, for other work that takes as long.
 
     Raises:
-        ApiError: SERVICE_UNAVAILABLE at once when none is free.
+        ApiError: SERVICE_UNAVAILABLE at once when none is free, or none for this holder.
     """
-    release = _places.take()
+    release = _places.take(holder)
     try:
         yield
     finally:
         release()
+
+
+def _busy(message: str = "") -> ApiError:
+    return ApiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=limits.RETRY_AFTER_BUSY_SECONDS)
+
+
+# --- The pace of a body ---------------------------------------------------------------------------------------------
+
+
+class _PacedBody:
+    """A body that has to arrive at a pace (see `limits.UPLOAD_MAX_SECONDS` and those after it).
+
+    One read may wait for as long as bytes trickle in, so `watched` looks at the pace from another thread.
+    """
+
+    def __init__(self, stream: Any, connection: socket.socket | None) -> None:
+        self._stream = stream
+        self._connection = connection
+        self._began = time.monotonic()
+        self._received = 0
+        self._is_cut = False
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data: bytes = self._stream.read(size)
+        except (UnreadablePostError, OSError) as error:
+            if self._is_too_slow():
+                raise self._refusal() from error
+            raise
+        self._received += len(data)
+        if self._is_too_slow():
+            raise self._refusal()
+        return data
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Read no more from the connection once the body is too slow; the answer still goes out."""
+        done = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=[done], name="upload-pace", daemon=True)
+        if self._connection is not None:
+            watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _watch(self, done: threading.Event) -> None:
+        assert self._connection is not None
+        while not done.wait(limits.UPLOAD_WATCH_SECONDS):
+            if self._is_too_slow():
+                self._is_cut = True
+                with suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RD)
+                return
+
+    def _is_too_slow(self) -> bool:
+        """Once cut it stays so. What a read has until now isn't known, and may be a whole block."""
+        seconds = time.monotonic() - self._began
+        late = seconds > limits.UPLOAD_MAX_SECONDS
+        missing = seconds * limits.UPLOAD_MIN_BYTES_PER_SECOND - self._received
+        return self._is_cut or late or (seconds > limits.UPLOAD_GRACE_SECONDS and missing > _BLOCK_BYTES)
+
+    def _refusal(self) -> ApiError:
+        return _busy(
+            f"The upload is too slow: it needs {limits.UPLOAD_MIN_BYTES_PER_SECOND:,} bytes per second on average, "
+            f"and at most {limits.UPLOAD_MAX_SECONDS / 60:g} minutes."
+        )
 
 
 # --- One uploaded file ----------------------------------------------------------------------------------------------
@@ -145,7 +228,7 @@ def _end_upload(file: IO[bytes], release: GiveBack) -> None:
 
 
 class _Spool(FileUploadHandler):
-    """Keeps the first file of a form that is wanted, and drops the bytes of all others."""
+    """Keeps the first file of a form that is wanted, and refuses all others, or drops their bytes."""
 
     chunk_size = _BLOCK_BYTES
 
@@ -158,6 +241,8 @@ class _Spool(FileUploadHandler):
 
     def new_file(self, field_name: str, file_name: str, content_type: str, *args: Any, **kwargs: Any) -> None:
         if not self._wants(field_name):
+            if self._refuses:
+                raise _invalid(field_name, "There is no such file.")
             raise SkipFile
         if self._upload is not None:
             if self._refuses:
@@ -198,11 +283,12 @@ class _Spool(FileUploadHandler):
 
 
 def read_archive_form(request: HttpRequest, stream: Any, *, field: str) -> Form:
-    """Read a multipart form of which one field is a file; other files are dropped. The request closes the file.
+    """Read a multipart form, in UTF-8, of which one field is a file. The request closes the file.
 
     Raises:
-        ApiError: PAYLOAD_TOO_LARGE, as soon as it is known; VALIDATION_ERROR for a second file; MALFORMED_REQUEST;
-            SERVICE_UNAVAILABLE when all places are taken; STORAGE_UNAVAILABLE when the disk is full.
+        ApiError: PAYLOAD_TOO_LARGE, as soon as it is known; VALIDATION_ERROR for another file; MALFORMED_REQUEST;
+            SERVICE_UNAVAILABLE when all places are taken, or the body is too slow; STORAGE_UNAVAILABLE when the disk
+            is full.
         MultiPartParserError: it is no such form.
         SuspiciousOperation: it has too many fields.
         UnreadablePostError: the body breaks off.
@@ -214,15 +300,23 @@ def read_archive_form(request: HttpRequest, stream: Any, *, field: str) -> Form:
 
 def _read_form(request: HttpRequest, stream: Any, *, wants: Callable[[str], bool], refuses: bool) -> Form:
     is_slow = content_length(request.META) > limits.REQUEST_BODY_MAX_BYTES
-    spool = _Spool(_places.take() if is_slow else lambda: None, wants=wants, refuses=refuses)
+    release = _places.take(_holder(request)) if is_slow else lambda: None
+    body: Any = _PacedBody(stream, request.META.get("gunicorn.socket") if is_slow else None)
+    spool = _Spool(release, wants=wants, refuses=refuses)
     try:
-        form = MultiPartParser(request.META, stream, [spool], request.encoding).parse()
+        with body.watched():
+            form = MultiPartParser(request.META, body if is_slow else stream, [spool], "utf-8").parse()
     except BaseException:
         spool.end()
         raise
     if spool.is_empty:
         spool.end()
     return form
+
+
+def _holder(request: HttpRequest) -> Hashable:
+    """Return for whom a place is: the token that an API call came with, or the person."""
+    return getattr(request, "auth", None) or getattr(request, "user", None)
 
 
 class SiteUploadHandler(FileUploadHandler):

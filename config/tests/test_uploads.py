@@ -3,7 +3,11 @@
 import gc
 import hashlib
 import os
-from collections.abc import Iterator
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +261,121 @@ def test_a_place_is_given_back_once() -> None:
     places.take()
     with pytest.raises(ApiError):
         places.take()
+
+
+def test_one_holder_has_at_most_half_of_the_places() -> None:
+    places = uploads.Places(4)
+    first, _ = places.take("one"), places.take("one")
+    with pytest.raises(ApiError) as refused:
+        places.take("one")
+    assert refused.value.retry_after
+    places.take("other")
+    first()
+    first()
+    again = places.take("one")
+    with pytest.raises(ApiError):
+        places.take("one")
+    again()
+    places.take(None)
+
+
+def test_where_there_is_one_place_everybody_may_have_it() -> None:
+    uploads.Places(1).take("one")
+
+
+# --- Pace -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UPLOAD_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "UPLOAD_WATCH_SECONDS", 0.05)
+
+
+@contextmanager
+def sending(write: Callable[[socket.socket], object], seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield the environment of a request whose body somebody writes, again and again with a pause."""
+    server, client = socket.socketpair()
+    ended = threading.Event()
+
+    def send() -> None:
+        with suppress(OSError):
+            while not ended.wait(seconds):
+                write(client)
+
+    sender = threading.Thread(target=send)
+    with server, client, server.makefile("rb") as body:
+        client.sendall(b'--x\r\nContent-Disposition: form-data; name="archive"; filename="b"\r\n\r\n')
+        sender.start()
+        try:
+            yield {"wsgi.input": body, "gunicorn.socket": server}
+        finally:
+            ended.set()
+            server.shutdown(socket.SHUT_RDWR)
+            sender.join()
+
+
+def post_slowly(page: Any, environ: dict[str, Any]) -> tuple[Any, float]:
+    page.raise_request_exception = False
+    began = time.monotonic()
+    response = page.post(
+        "/admin/probe", CONTENT_TYPE="multipart/form-data; boundary=x", CONTENT_LENGTH="50000000", **environ
+    )
+    return response, time.monotonic() - began
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("connected", [True, False], ids=["inside of a read", "between reads"])
+def test_a_body_that_trickles_in_ends(admin_page: Client, monkeypatch: pytest.MonkeyPatch, connected: bool) -> None:
+    """Each byte renews the time-out of the socket: such an upload held its place for as long as it liked."""
+    monkeypatch.setattr(limits, "UPLOAD_MIN_BYTES_PER_SECOND", 1024 * limits.MIB)
+    piece = b"x" if connected else bytes(300_000)
+    with sending(lambda client: client.sendall(piece), 0.01) as environ:
+        if not connected:
+            del environ["gunicorn.socket"]
+        response, seconds = post_slowly(admin_page, environ)
+    assert (response.status_code, error_code(response)) == (503, "SERVICE_UNAVAILABLE")
+    assert "too slow" in response.json()["error"]["message"]
+    assert 0.2 <= seconds < 5
+    assert not open_spools()
+    assert place_is_free()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_body_that_takes_too_long_ends_however_fast_it_is(
+    admin_page: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "UPLOAD_MAX_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "UPLOAD_MIN_BYTES_PER_SECOND", 1)
+    with sending(lambda client: client.sendall(bytes(10_000)), 0.01) as environ:
+        response, seconds = post_slowly(admin_page, environ)
+    assert (response.status_code, error_code(response)) == (503, "SERVICE_UNAVAILABLE")
+    assert 0.5 <= seconds < 5
+    assert place_is_free()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_body_that_keeps_the_pace(admin_page: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UPLOAD_MIN_BYTES_PER_SECOND", 1_000)
+    pieces = iter([*[bytes(200_000)] * 30, b"\r\n--x--\r\n"])
+    with sending(lambda client: client.sendall(next(pieces, b"")), 0.02) as environ:
+        environ["wsgi.input"] = Until(environ["wsgi.input"], b"--x--\r\n")
+        response, seconds = post_slowly(admin_page, environ)
+    assert (response.status_code, response.json()["files"]["archive"]["size"]) == (200, 6_000_000)
+    assert seconds > limits.UPLOAD_GRACE_SECONDS
+
+
+class Until:
+    """A body that ends after these bytes."""
+
+    def __init__(self, stream: Any, end: bytes) -> None:
+        self._stream = stream
+        self._end = end
+        self._ended = False
+
+    def read(self, size: int = -1) -> bytes:
+        data = b"" if self._ended else self._stream.read1(size)
+        self._ended = self._ended or data.endswith(self._end)
+        return bytes(data)
+
+    readline = read

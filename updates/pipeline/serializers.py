@@ -23,7 +23,6 @@ from storage.artifacts import artifact_url
 from updates.bundles.base import BundleError
 from updates.bundles.manifest import required_experts_of
 from updates.models import BundleRelease, BundleType
-from updates.services.drafts import ReleaseOptions
 
 _HUNDREDTHS: Final = 100
 _SHA256: Final = r"^[0-9a-fA-F]{64}$"
@@ -154,7 +153,18 @@ class FormExpertsField(ExpertsField):
 # --- Requests -------------------------------------------------------------------------------------------------------
 
 
-class _IdentityRequest(serializers.Serializer[Any]):
+class StrictRequest(serializers.Serializer[Any]):
+    """A request without unknown fields: an option that is misspelt would be no option, and publish to everybody."""
+
+    def run_validation(self, data: Any = empty) -> Any:
+        unknown = [name for name in data if name not in self.fields] if isinstance(data, Mapping | QueryDict) else []
+        if unknown:
+            shown = (str(name)[: limits.BUNDLE_EXCERPT_MAX_CHARACTERS] for name in unknown[: limits.BUNDLE_FAULTS_MAX])
+            raise serializers.ValidationError({name: ["There is no such field."] for name in shown})
+        return super().run_validation(data)
+
+
+class _IdentityRequest(StrictRequest):
     bundle_type = serializers.ChoiceField(BundleType.choices)
     scope_id = StrictCharField(
         max_length=160,
@@ -220,7 +230,7 @@ class RegisterBundleRequest(_IdentityRequest):
     )
 
 
-class PublishRequest(serializers.Serializer[Any]):
+class PublishRequest(StrictRequest):
     rollout_percent = JSONPercentField(
         required=False, allow_null=True, help_text=f"{_PERCENT_HELP} Default: as the draft says."
     )
@@ -239,17 +249,17 @@ class PublishRequest(serializers.Serializer[Any]):
         return fields
 
 
-class WithdrawRequest(serializers.Serializer[Any]):
+class WithdrawRequest(StrictRequest):
     together = StrictBooleanField(
         required=False, help_text="With it go the releases that were published in the same act. Default: true."
     )
 
 
-class RolloutRequest(serializers.Serializer[Any]):
+class RolloutRequest(StrictRequest):
     rollout_percent = JSONPercentField(help_text=f"{_PERCENT_HELP} It can only become larger.")
 
 
-class ListRequest(serializers.Serializer[Any]):
+class ListRequest(StrictRequest):
     """An empty filter is none."""
 
     bundle_type = serializers.ChoiceField(BundleType.choices, required=False, allow_blank=True)
@@ -261,21 +271,35 @@ class ListRequest(serializers.Serializer[Any]):
     offset = serializers.IntegerField(min_value=0, max_value=limits.BUNDLES_OFFSET_MAX, default=0)
 
 
-_OPTIONS: Final = (
-    *("is_mandatory", "required_experts", "min_desktop_version", "min_sidecar_version", "strict_versions"),
-    "publish_at",
-)
+WIRE_NAMES: Final = {
+    "is_mandatory": "is_mandatory",
+    "required_experts": "required_experts",
+    "min_desktop_version": "min_desktop_version",
+    "min_sidecar_version": "min_sidecar_version",
+    "strict_versions": "strict_versions",
+    "rollout_basis_points": "rollout_percent",
+    "publish_at": "publish_at",
+}
+"""The options of a release, and what requests call them."""
 
 
-def options_of(fields: Mapping[str, Any]) -> ReleaseOptions:
-    """Return what a request says of the devices that a release is for."""
-    given = {name: fields[name] for name in _OPTIONS if fields.get(name) is not None}
-    if fields.get("rollout_percent") is not None:
-        given["rollout_basis_points"] = fields["rollout_percent"]
-    return ReleaseOptions(**given)
+def stated_options(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a request states, those of `ReleaseOptions`; null states nothing."""
+    return {option: fields[name] for option, name in WIRE_NAMES.items() if fields.get(name) is not None}
 
 
 # --- Answers --------------------------------------------------------------------------------------------------------
+
+
+class ArtifactAddressField(serializers.CharField):
+    """Where a release's archive is downloaded; needs `base_url` in the context."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(source="*", help_text="Downloads by a plain GET, for at least 15 minutes.", **kwargs)
+
+    def to_representation(self, value: Any) -> str:
+        release: BundleRelease = value
+        return release.external_url or artifact_url(key=release.artifact_key, base_url=self.context["base_url"])
 
 
 class ReleaseAnswer(serializers.Serializer[BundleRelease]):
@@ -285,7 +309,7 @@ class ReleaseAnswer(serializers.Serializer[BundleRelease]):
     bundle_type = serializers.CharField()
     scope_id = serializers.CharField()
     version = serializers.CharField()
-    artifact_url = serializers.SerializerMethodField(help_text="Downloads by a plain GET, for at least 15 minutes.")
+    artifact_url = ArtifactAddressField()
     state = serializers.ChoiceField(BundleRelease.State.choices)
     created_at = serializers.DateTimeField()
     sha256 = serializers.CharField()
@@ -294,9 +318,6 @@ class ReleaseAnswer(serializers.Serializer[BundleRelease]):
     rollout_percent = serializers.SerializerMethodField()
     publish_at = serializers.DateTimeField(allow_null=True)
     published_at = serializers.DateTimeField(allow_null=True)
-
-    def get_artifact_url(self, release: BundleRelease) -> str:
-        return release.external_url or artifact_url(key=release.artifact_key, base_url=self.context["base_url"])
 
     def get_rollout_percent(self, release: BundleRelease) -> float:
         return release.rollout_basis_points / _HUNDREDTHS
@@ -325,6 +346,19 @@ class DetailAnswer(ReleaseAnswer):
     manifest_json = serializers.DictField(source="manifest")
 
 
+class CheckedAnswer(DetailAnswer):
+    """A release after an act; without `may_read` in the context neither its archive nor its manifest is told."""
+
+    artifact_url = ArtifactAddressField(required=False)
+    manifest_json = serializers.DictField(source="manifest", required=False, help_text="For whoever may read releases.")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        fields = super().get_fields()
+        if not self.context.get("may_read", True):
+            del fields["artifact_url"], fields["manifest_json"]
+        return fields
+
+
 class ChangedRelease(serializers.Serializer[BundleRelease]):
     """A release that an act changed."""
 
@@ -335,7 +369,7 @@ class ChangedRelease(serializers.Serializer[BundleRelease]):
     state = serializers.ChoiceField(BundleRelease.State.choices)
 
 
-class ActAnswer(DetailAnswer):
+class ActAnswer(CheckedAnswer):
     """A release that was published, widened or withdrawn."""
 
     notices = serializers.ListField(child=serializers.CharField(), help_text="What it means for devices.")

@@ -18,6 +18,7 @@ from updates.pipeline import serializers
 from updates.pipeline.authentication import IsPipeline, MayUpload, PipelineAuthentication, caller
 from updates.pipeline.openapi import pipeline_operation
 from updates.pipeline.selectors import get_release, get_releases
+from updates.pipeline.wanted import Wanted
 from updates.principals import Principal
 from updates.selectors import list_releases
 from updates.services.drafts import Draft, delete_draft, register_draft, upload_draft
@@ -48,7 +49,10 @@ class UploadViewSet(PipelineViewSet):
         status=HTTPStatus.CREATED,
         also={HTTPStatus.OK: serializers.MadeAnswer},
         errors=[ErrorCode.BUNDLE_INVALID, ErrorCode.BUNDLE_RELEASE_CONFLICT, ErrorCode.STORAGE_UNAVAILABLE],
-        description="201 when the release is new. The same bytes again are 200: the release that is there, as it is.",
+        messages={ErrorCode.UNSUPPORTED_MEDIA_TYPE: "The request body must be multipart/form-data."},
+        description="201 when the release is new. The same bytes again are 200: the release that is there. A draft "
+        "then gets the options that this request states. What is published keeps its own: publishing it on other terms "
+        "is 409, unless its rollout was only widened since.",
         operation_id="bundles_upload",
     )
     def upload(self, request: Request) -> Response:
@@ -59,16 +63,14 @@ class UploadViewSet(PipelineViewSet):
             principal.require(Ability.PUBLISH)  # before anything is made
         file = fields["file"]
         _check_digest(fields.get("sha256", file.sha256), file.sha256)
-        draft = upload_draft(
-            file=file,
-            bundle_type=fields["bundle_type"],
-            scope_id=fields["scope_id"],
-            version=fields["version"],
-            principal=principal,
-            options=serializers.options_of(fields),
-            sha256=file.sha256,
+        wanted = Wanted.by(fields)
+        draft = wanted.apply(
+            upload_draft(
+                **wanted.identity, file=file, principal=principal, options=wanted.options(), sha256=file.sha256
+            ),
+            principal,
         )
-        return _answer_made(request, draft, _publish(draft.release, principal) if publish else None)
+        return _answer_made(request, draft, _publish(draft.release, wanted, principal) if publish else None)
 
 
 class BundleViewSet(PipelineViewSet):
@@ -97,7 +99,8 @@ class BundleViewSet(PipelineViewSet):
     def retrieve(self, request: Request, id: str) -> Response:
         principal = caller(request)
         principal.require(Ability.READ)
-        return Response(_detail(request, get_release(principal=principal, release_id=id)))
+        release = get_release(principal=principal, release_id=id)
+        return Response(serializers.DetailAnswer(release, context=_context(request)).data)
 
     @pipeline_operation(
         summary="Delete a draft that was never published",
@@ -124,25 +127,30 @@ class BundleViewSet(PipelineViewSet):
             ErrorCode.ARTIFACT_UNREACHABLE,
             ErrorCode.STORAGE_UNAVAILABLE,
         ],
-        description="201 when the release is new, 200 for the same again.",
+        description="201 when the release is new, 200 for the same again. A draft then gets the options that this "
+        "request states. What is published keeps its own: publishing it on other terms is 409, unless its rollout was "
+        "only widened since.",
         operation_id="bundles_register",
     )
     def register(self, request: Request) -> Response:
         principal = caller(request)
         fields = validated(request, serializers.RegisterBundleRequest)
         principal.require(Ability.PUBLISH)  # before anything is made
-        draft = register_draft(
-            bundle_type=fields["bundle_type"],
-            scope_id=fields["scope_id"],
-            version=fields["version"],
-            external_url=fields["artifact_url"],
-            sha256=fields["sha256"],
-            size_bytes=fields["size_bytes"],
-            manifest=fields.get("manifest_json") or {},
-            principal=principal,
-            options=serializers.options_of(fields),
+        wanted = Wanted.by(fields)
+        draft = wanted.apply(
+            register_draft(
+                **wanted.identity,
+                external_url=fields["artifact_url"],
+                sha256=fields["sha256"],
+                size_bytes=fields["size_bytes"],
+                manifest=fields.get("manifest_json") or {},
+                principal=principal,
+                options=wanted.options(),
+            ),
+            principal,
         )
-        return _answer_made(request, draft, _publish(draft.release, principal, verify=fields.get("verify", False)))
+        act = _publish(draft.release, wanted, principal, verify=fields.get("verify", False))
+        return _answer_made(request, draft, act)
 
     @pipeline_operation(
         summary="Publish a release",
@@ -196,7 +204,7 @@ class BundleViewSet(PipelineViewSet):
 
     @pipeline_operation(
         summary="Fetch a release's bytes from where they lie, and check them",
-        answer=serializers.DetailAnswer,
+        answer=serializers.CheckedAnswer,
         errors=[
             ErrorCode.BUNDLE_INVALID,
             ErrorCode.BUNDLE_RELEASE_CONFLICT,
@@ -209,9 +217,9 @@ class BundleViewSet(PipelineViewSet):
     def verify(self, request: Request, id: str) -> Response:
         principal = caller(request)
         release = get_release(principal=principal, release_id=id)
-        with slow_place():
+        with slow_place(principal):
             release = verify_release(release=release, principal=principal)
-        return Response(_detail(request, release))
+        return Response(_checked(request, release))
 
 
 def _check_digest(stated: str, found: str) -> None:
@@ -219,13 +227,15 @@ def _check_digest(stated: str, found: str) -> None:
         raise ApiError(ErrorCode.BUNDLE_INVALID, f"The archive that arrived has the SHA-256 {found}, not {stated}.")
 
 
-def _publish(release: BundleRelease, principal: Principal, *, verify: bool = False) -> Act:
+def _publish(release: BundleRelease, wanted: Wanted, principal: Principal, *, verify: bool = False) -> Act:
     """Publish what was made, unless it is published already."""
     with _telling_that_it_stands(release):
         if verify and release.state == BundleRelease.State.DRAFT:
-            with slow_place():
+            with slow_place(principal):
                 release = verify_release(release=release, principal=principal)
-        return ensure_published(release=release, principal=principal)
+        act = ensure_published(release=release, principal=principal, terms=wanted.terms)
+        wanted.refuse_other_terms(act.releases[0], principal)
+        return act
 
 
 @contextmanager
@@ -239,11 +249,11 @@ def _telling_that_it_stands(release: BundleRelease) -> Iterator[None]:
 
 
 def _context(request: Request) -> dict[str, Any]:
-    return {"base_url": public_base_url(request)}
+    return {"base_url": public_base_url(request), "may_read": caller(request).may(Ability.READ)}
 
 
-def _detail(request: Request, release: BundleRelease) -> dict[str, Any]:
-    return dict(serializers.DetailAnswer(release, context=_context(request)).data)
+def _checked(request: Request, release: BundleRelease) -> dict[str, Any]:
+    return dict(serializers.CheckedAnswer(release, context=_context(request)).data)
 
 
 def _answer_made(request: Request, draft: Draft, act: Act | None) -> Response:
@@ -261,4 +271,4 @@ def _answer_made(request: Request, draft: Draft, act: Act | None) -> Response:
 def _answer_act(request: Request, release: BundleRelease, act: Act) -> Response:
     changed = next(row for row in act.releases if row.pk == release.pk)
     together = [serializers.ChangedRelease(row).data for row in act.releases]
-    return Response({**_detail(request, changed), "notices": act.notices, "together": together})
+    return Response({**_checked(request, changed), "notices": act.notices, "together": together})

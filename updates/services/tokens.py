@@ -38,7 +38,8 @@ def create_token(
 
     Raises:
         ApiError: FORBIDDEN when it should do more than its maker may; VALIDATION_ERROR for no ability, a name that is
-            taken or could be read as somebody else's, bounds that leave it nothing, or a lifetime that is over or too long.
+            taken or could be read as somebody else's, bounds that leave it nothing, or a lifetime that is over or too
+            long.
     """
     maker = person(created_by)
     for ability in abilities:

@@ -59,6 +59,16 @@ def test_learners_make_none(learner: Actor) -> None:
         {"abilities": []},
         {"name": ""},
         {"name": "x" * 101},
+        {"name": "ci\n2026-01-01 00:00:00 ERROR forged"},
+        {"name": "ci\x1b[2K"},
+        {"name": "ci\u202e"},
+        {"name": " ci"},
+        {"name": "ci "},
+        {"name": "ADMIN_API_KEY"},
+        {"name": "Admin_Api_Key"},
+        {"name": "\uff21DMIN_API_KEY"},
+        {"name": "staff@example.com"},
+        {"name": "staff\uff20example.com"},
         {"bundle_types": ["plugins"]},
         {"expires_at": timezone.now() - timedelta(seconds=1)},
         {"expires_at": timezone.now() + timedelta(days=limits.API_TOKEN_MAX_DAYS + 1)},
@@ -68,6 +78,11 @@ def test_what_is_no_token(staff: Actor, fields: dict[str, Any]) -> None:
     with refused(ErrorCode.VALIDATION_ERROR):
         make(staff.user, **fields)
     assert not ApiToken.objects.exists()
+
+
+def test_names_of_any_language(staff: Actor) -> None:
+    for name in ("nightly build", "夜间构建", "Prüfstand (2)", "ci/main"):
+        assert make(staff.user, name=name)[0].name == name
 
 
 def test_an_ability_that_there_is_not(staff: Actor) -> None:

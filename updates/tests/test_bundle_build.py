@@ -319,7 +319,11 @@ PARTS = st.text(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.lists(PARTS, min_size=1, max_size=3).map("/".join), st.binary(max_size=600), min_size=1, max_size=5))
+@given(
+    st.dictionaries(
+        st.lists(PARTS, min_size=1, max_size=3).map("/".join), st.binary(max_size=600), min_size=1, max_size=5
+    )
+)
 def test_any_folder_is_refused_or_passes_inspection(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():

@@ -24,7 +24,7 @@ from updates.tests.pipelines import (
     registration,
     upload,
 )
-from updates.tests.shelf import APP, SHARED, chapter_scope, draft, published
+from updates.tests.shelf import APP, SHARED, chapter_scope, draft, publish, published
 
 pytestmark = pytest.mark.django_db
 
@@ -182,6 +182,20 @@ def test_the_outsiders_matrix(who: str, settings: Settings, course: Course, shel
     if not any(isinstance(expected, int) and expected != 200 for expected in EXPECTED[who].values()):
         after = set(BundleRelease.objects.values_list("pk", "state", "rollout_basis_points"))
         assert (after == before) == (who != "publish token")
+
+
+@pytest.mark.parametrize(
+    ("ability", "call"), [("upload", "verify"), ("publish", "publish"), ("publish", "rollout"), ("publish", "withdraw")]
+)
+def test_an_act_tells_nothing_that_only_readers_may_know(staff: Actor, shelf: Shelf, ability: str, call: str) -> None:
+    secret = {"artifact_url", "manifest_json"}
+    blind = CALLS[call](client_of(a_token(ability, created_by=staff.user, name="blind")), shelf).json()
+    assert blind["id"]
+    assert not secret & set(blind)
+    publish(draft(APP, "1.9.0"))
+    again = {"publish": "verify", "withdraw": "verify"}.get(call, call)  # an act that can be done twice
+    reader = CALLS[again](client_of(a_token(created_by=staff.user, name="reader")), shelf).json()
+    assert secret <= set(reader)
 
 
 def test_a_token_for_a_course_is_for_its_chapters(course: Course, chapter: Chapter) -> None:

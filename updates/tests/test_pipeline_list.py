@@ -73,7 +73,6 @@ def test_filters(operator: APIClient, chapter: Chapter) -> None:
     assert listed(operator, state="withdrawn") == (["experts_shared/shared 1.0.0"], 1)
     assert listed(operator, bundle_type="app_agents", scope_id="core", state="published") == ([], 0)
     assert listed(operator, scope_id="nothing") == ([], 0)
-    assert listed(operator, unknown="1")[1] == 3
     assert listed(operator, bundle_type="", scope_id="", state="")[1] == 3, "an empty one is none"
 
 
@@ -89,6 +88,8 @@ def test_filters(operator: APIClient, chapter: Chapter) -> None:
         ("limit", "-1"),
         ("limit", "all"),
         ("offset", "-1"),
+        ("scope", "core"),
+        ("type", ""),
         ("offset", "9" * 30),
     ],
 )

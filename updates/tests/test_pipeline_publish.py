@@ -123,6 +123,8 @@ def test_twice_at_the_same_moment(settings: Settings) -> None:
         ("with", [str(uuid.UUID(int=number)) for number in range(100)]),
         ("with", None),
         ("with", [None]),
+        ("rollout", 10),
+        ("rollout_basis_points", 1_000),
     ],
 )
 def test_a_wrong_field_is_named(operator: APIClient, field: str, value: Any) -> None:

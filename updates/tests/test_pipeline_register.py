@@ -58,7 +58,8 @@ def test_it_is_registered_and_published(operator: APIClient) -> None:
     assert answer["state"] == release.state == "published"
     assert answer["artifact_url"] == release.external_url == "https://cdn.example.com/1.0.0.tar.gz"
     assert (answer["sha256"], answer["size_bytes"]) == ("a" * 64, 1_000)
-    assert answer["warnings"] == answer["notices"] == []
+    assert answer["notices"] == []
+    assert "verify" in answer["warnings"][0]
     assert not release.artifact_key
 
 
@@ -112,6 +113,27 @@ def test_the_same_again(operator: APIClient) -> None:
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json() == again.json()
     assert ReleaseEvent.objects.filter(action="published").count() == 1
+
+
+def test_a_draft_that_is_there_gets_what_the_request_states(operator: APIClient, chapter: Chapter) -> None:
+    scope = chapter_scope(chapter)
+    assert refusal(register(operator, scope, required_experts=["missing"])) == (409, "BUNDLE_RELEASE_CONFLICT")
+    response = register(operator, scope, required_experts=[], rollout_percent=5, min_desktop_version="1.2.0")
+    assert response.status_code == 200
+    release = BundleRelease.objects.get()
+    assert (release.state, release.rollout_basis_points) == ("published", 500)
+    assert (release.required_experts, release.min_desktop_version) == ([], "1.2.0")
+
+
+def test_what_is_published_on_other_terms_is_a_conflict(operator: APIClient) -> None:
+    register(operator, rollout_percent=50)
+    assert register(operator, rollout_percent=20).status_code == 200, "wider than stated"
+    response = register(operator, rollout_percent=60, strict_versions=True)
+    assert refusal(response) == (409, "BUNDLE_RELEASE_CONFLICT")
+    message = response.json()["error"]["message"]
+    assert "strict_versions (false), rollout_percent (50)" in message
+    assert "widen" in message
+    assert BundleRelease.objects.get().rollout_basis_points == 5_000
 
 
 @pytest.mark.parametrize(
@@ -251,6 +273,15 @@ def test_a_wrong_field_is_named(operator: APIClient, field: str, value: Any) -> 
     response = operator.post(f"{BUNDLES}/publish", body, content_type="application/json")
     assert refusal(response) == (422, "VALIDATION_ERROR")
     assert {detail["field"].split(".")[0] for detail in response.json()["error"]["details"]} == {field}
+    assert not BundleRelease.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["rollout", "manifest", "publish", "file"])
+def test_an_unknown_field_is_refused(operator: APIClient, name: str) -> None:
+    unknown: dict[str, Any] = {name: 10}
+    response = register(operator, **unknown)
+    assert refusal(response) == (422, "VALIDATION_ERROR")
+    assert [detail["field"] for detail in response.json()["error"]["details"]] == [name]
     assert not BundleRelease.objects.exists()
 
 

@@ -67,7 +67,7 @@ def test_a_wrong_share(operator: APIClient, value: Any) -> None:
     assert [detail["field"] for detail in response.json()["error"]["details"]] == ["rollout_percent"]
 
 
-@pytest.mark.parametrize("body", [None, {}, [], "text"])
-def test_no_share(operator: APIClient, body: Any) -> None:
+@pytest.mark.parametrize("body", [None, {}, [], "text", {"rollout_percent": 50, "together": False}])
+def test_no_share_and_more_than_a_share(operator: APIClient, body: Any) -> None:
     release = published(APP, rollout_basis_points=TEN_PERCENT)
     assert refusal(act(operator, release, "rollout", body)) == (422, "VALIDATION_ERROR")

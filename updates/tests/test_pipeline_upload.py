@@ -12,17 +12,19 @@ import pytest
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from config import limits
+from config import limits, uploads
 from courses.models import Chapter
 from storage.artifacts import artifact_size
 from tests.cast import Actor, error_code
 from tests.races import in_parallel, run_at_once
 from updates.models import BundleRelease, ReleaseEvent
+from updates.principals import ADMIN_KEY
 from updates.services.publication import ensure_published
 from updates.tests.pipelines import (
     ADMIN_API_KEY,
     BUNDLES,
     a_token,
+    act,
     archive_of,
     as_file,
     client_of,
@@ -205,10 +207,99 @@ def test_who_may_not_publish_makes_no_draft_on_the_way(staff: Actor) -> None:
 def test_the_same_bytes_are_the_same_draft(operator: APIClient) -> None:
     raw = archive_of(APP)
     first = upload(operator, raw, rollout_percent="10")
-    again = upload(operator, raw, rollout_percent="20")
+    again = upload(operator, raw)
     assert (first.status_code, again.status_code) == (201, 200)
-    assert again.json() == {**first.json(), "warnings": again.json()["warnings"]}
-    assert again.json()["warnings"] == ["It was there already, and keeps its own rollout_basis_points."]
+    assert again.json() == first.json(), "what a request doesn't state stays"
+
+
+ALL_OPTIONS = {
+    "is_mandatory": ("false", False),
+    "required_experts": ("[]", []),
+    "min_desktop_version": ("1.2.0", "1.2.0"),
+    "min_sidecar_version": ("0.9.0", "0.9.0"),
+    "strict_versions": ("true", True),
+    "rollout_percent": ("5", 5.0),
+    "publish_at": ("2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z"),
+}
+
+
+@pytest.mark.parametrize("publish", ["false", "true"])
+def test_a_draft_that_is_there_gets_what_the_request_states(
+    operator: APIClient, chapter: Chapter, publish: str
+) -> None:
+    """A retry after a refused publication once published to everybody, whatever share it asked for."""
+    scope = chapter_scope(chapter)
+    raw = archive_of(scope, experts=("missing",))
+    assert upload(operator, raw, scope, publish="true").status_code == 409
+    stated: dict[str, Any] = {name: sent for name, (sent, _) in ALL_OPTIONS.items()}
+    response = upload(operator, raw, scope, publish=publish, **stated)
+    assert response.status_code == 200
+    detail = operator.get(f"{BUNDLES}/{response.json()['id']}").json()
+    assert {name: detail[name] for name in ALL_OPTIONS} == {name: value for name, (_, value) in ALL_OPTIONS.items()}
+    assert detail["state"] == {"true": "published", "false": "draft"}[publish]
+    assert response.json()["rollout_percent"] == 5.0
+    assert not [warning for warning in response.json()["warnings"] if "already" in warning]
+    (changed,) = ReleaseEvent.objects.filter(action="changed")
+    assert "rollout_basis_points" in str(changed.changes)
+
+
+def test_a_draft_keeps_what_the_request_leaves_open(operator: APIClient) -> None:
+    raw = archive_of(APP)
+    upload(operator, raw, rollout_percent="10", min_desktop_version="1.2.0", is_mandatory="false")
+    answer = upload(operator, raw, publish="true", is_mandatory="true").json()
+    assert (answer["state"], answer["rollout_percent"], answer["is_mandatory"]) == ("published", 10.0, True)
+    assert answer["warnings"] == []
+    assert BundleRelease.objects.get().min_desktop_version == "1.2.0"
+
+
+@pytest.mark.parametrize("name", ALL_OPTIONS)
+def test_what_is_published_on_other_terms_is_a_conflict(operator: APIClient, name: str) -> None:
+    raw = archive_of(APP)
+    before: dict[str, Any] = {"rollout_percent": "4"} if name == "rollout_percent" else {}
+    if name == "required_experts":
+        published(("experts", "helper"))
+        before = {"required_experts": "helper"}
+    assert upload(operator, raw, publish="true", **before).status_code == 201
+    kept = BundleRelease.objects.filter(bundle_type="app_agents").values().get()
+    other: dict[str, Any] = {name: ALL_OPTIONS[name][0]}
+    response = upload(operator, raw, publish="true", **other)
+    assert (response.status_code, error_code(response)) == (409, "BUNDLE_RELEASE_CONFLICT")
+    message = response.json()["error"]["message"]
+    assert f"{name} (" in message
+    assert ("widen" in message) == (name == "rollout_percent")
+    assert "another version" in message or name == "rollout_percent"
+    assert ReleaseEvent.objects.filter(action="published").exclude(refusal="").count() == 1
+    only_uploaded = upload(operator, raw, **other)
+    assert only_uploaded.status_code == 200
+    assert "keeps" in only_uploaded.json()["warnings"][0]
+    assert BundleRelease.objects.filter(bundle_type="app_agents").values().get() == kept
+
+
+def test_a_run_that_is_repeated_after_staff_widened_the_rollout(operator: APIClient) -> None:
+    raw = archive_of(APP)
+    stated: dict[str, Any] = {
+        "publish": "true",
+        "rollout_percent": "5",
+        "is_mandatory": "false",
+        "min_desktop_version": "1.2.0",
+    }
+    release = upload(operator, raw, **stated).json()["id"]
+    assert upload(operator, raw, **stated).status_code == 200
+    assert act(operator, release, "rollout", {"rollout_percent": 50}).status_code == 200
+    again = upload(operator, raw, **stated)
+    assert (again.status_code, again.json()["rollout_percent"]) == (200, 50.0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_draft_published_with_the_same_options_at_the_same_moment(settings: Settings) -> None:
+    settings.ADMIN_API_KEY = ADMIN_API_KEY
+    draft(APP)
+    raw = archive_of(APP)
+    answers = in_parallel(
+        4, lambda _: upload(client_of(ADMIN_API_KEY), raw, publish="true", rollout_percent="5", is_mandatory="false")
+    )
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert {answer.json()["rollout_percent"] for answer in answers} == {5.0}
 
 
 def test_other_bytes_under_the_version(operator: APIClient) -> None:
@@ -347,6 +438,19 @@ def test_places_are_given_back(operator: APIClient, monkeypatch: pytest.MonkeyPa
         assert post_form(operator, b"--x\r\n\r\n").status_code in (400, 422)
 
 
+def test_one_token_never_has_all_places(operator: APIClient, staff: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REQUEST_BODY_MAX_BYTES", 0)  # every upload counts as a slow one
+    monkeypatch.setattr(uploads, "_places", uploads.Places(2))
+    other = client_of(a_token(created_by=staff.user))
+    with uploads.slow_place(ADMIN_KEY):
+        response = upload(operator)
+        assert (response.status_code, error_code(response)) == (503, "SERVICE_UNAVAILABLE")
+        assert "of yours" in response.json()["error"]["message"]
+        assert int(response["Retry-After"]) >= 1
+        assert upload(other).status_code == 201
+    assert upload(operator).status_code == 200
+
+
 def post_form(client: Any, body: bytes, content_type: str = "multipart/form-data; boundary=x") -> Any:
     return client.generic("POST", f"{BUNDLES}/upload", body, content_type)
 
@@ -414,30 +518,39 @@ def test_an_empty_file_and_one_in_another_field(operator: APIClient, spools: Pat
     empty = operator.post(f"{BUNDLES}/upload", {**form, "file": as_file(b"")}, format="multipart")
     other = operator.post(f"{BUNDLES}/upload", {**form, "archive": as_file(archive_of())}, format="multipart")
     as_text = operator.post(f"{BUNDLES}/upload", {**form, "file": "text"}, format="multipart")
-    for response in (empty, other, as_text):
+    for response, field in ((empty, "file"), (other, "archive"), (as_text, "file")):
         assert (response.status_code, error_code(response)) == (422, "VALIDATION_ERROR")
-        assert [detail["field"] for detail in response.json()["error"]["details"]] == ["file"]
+        assert [detail["field"] for detail in response.json()["error"]["details"]] == [field]
     assert nothing_is_left(spools, artifact_root)
 
 
-def test_other_files_are_dropped_and_a_second_archive_is_refused(
-    operator: APIClient, spools: Path, artifact_root: Path
-) -> None:
+@pytest.mark.parametrize("name", ["rollout", "Version", "x" * 500, "\x07"])
+@pytest.mark.parametrize("value", ["10", ""])
+def test_an_unknown_field_is_refused(operator: APIClient, name: str, value: str) -> None:
+    """`rollout=10` was dropped once, and published to everybody."""
+    unknown: dict[str, Any] = {name: value}
+    response = upload(operator, publish="true", **unknown)
+    assert (response.status_code, error_code(response)) == (422, "VALIDATION_ERROR")
+    assert [detail["field"] for detail in response.json()["error"]["details"]] == [name[:200]]
+    assert not BundleRelease.objects.exists()
+
+
+def test_other_files_and_a_second_archive_are_refused(operator: APIClient, spools: Path, artifact_root: Path) -> None:
+    """An option that is sent as a file, `curl -F rollout_percent=@share`, would be no option."""
     raw = archive_of(APP)
     twice = upload(operator, file=[as_file(raw), as_file(raw)])
-    assert (twice.status_code, error_code(twice)) == (422, "VALIDATION_ERROR")
-    assert nothing_is_left(spools, artifact_root)
-    others: dict[str, Any] = {f"other{number}": as_file(b"x" * 100_000) for number in range(5)}
-    assert upload(operator, raw, **others).status_code == 201
-    assert not open_spools(spools)
+    others: list[dict[str, Any]] = [{name: as_file(b"5")} for name in ("rollout_percent", "other")]
+    answers = (twice, *(upload(operator, raw, **other) for other in others))
+    for response, field in zip(answers, ("file", "rollout_percent", "other"), strict=True):
+        assert (response.status_code, error_code(response)) == (422, "VALIDATION_ERROR")
+        assert [detail["field"] for detail in response.json()["error"]["details"]] == [field]
+        assert nothing_is_left(spools, artifact_root)
 
 
-def test_too_many_fields_files_and_too_large_ones(operator: APIClient, spools: Path, artifact_root: Path) -> None:
+def test_too_many_fields_and_too_large_ones(operator: APIClient, spools: Path, artifact_root: Path) -> None:
     fields: dict[str, Any] = {f"x{number}": "1" for number in range(1_100)}
-    files: dict[str, Any] = {f"x{number}": as_file(b"1") for number in range(limits.UPLOAD_FORM_FILES_MAX)}
-    for extra in (fields, files):
-        response = upload(operator, **extra)
-        assert (response.status_code, error_code(response)) == (400, "MALFORMED_REQUEST")
+    response = upload(operator, **fields)
+    assert (response.status_code, error_code(response)) == (400, "MALFORMED_REQUEST")
     large = upload(operator, x="1" * (limits.REQUEST_BODY_MAX_BYTES + 1))
     assert (large.status_code, error_code(large)) == (413, "PAYLOAD_TOO_LARGE")
     assert nothing_is_left(spools, artifact_root)
@@ -461,6 +574,17 @@ def test_what_is_no_form(
     response = post_form(operator, body, content_type)
     assert (response.status_code, error_code(response)) == (400, "MALFORMED_REQUEST")
     assert nothing_is_left(spools, artifact_root)
+
+
+@pytest.mark.parametrize("charset", ["hex", "idna", "zlib", "undefined", "rot13", "base64", "utf-16", "nonsense"])
+def test_a_form_is_utf_8_whatever_charset_it_names(operator: APIClient, charset: str) -> None:
+    response = post_form(operator, b"--x--\r\n", f"multipart/form-data; boundary=x; charset={charset}")
+    assert (response.status_code, error_code(response)) == (422, "VALIDATION_ERROR")
+    field = 'Content-Disposition: form-data; name="sch\u00f6n"\r\n\r\n1\r\n'.encode()
+    response = post_form(
+        operator, b"--x\r\n" + field + b"--x--\r\n", f"multipart/form-data; boundary=x; charset={charset}"
+    )
+    assert response.json()["error"]["details"][0]["field"] == "sch\u00f6n"
 
 
 @pytest.mark.parametrize("name", ["../../x", "a\x00b", "x" * 5_000, "..", "C:\\x", "ф.tar.gz"])

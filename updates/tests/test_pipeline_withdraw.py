@@ -87,7 +87,7 @@ def test_published_and_withdrawn_at_the_same_moment(settings: Settings) -> None:
     assert state_of(release) == "withdrawn"
 
 
-@pytest.mark.parametrize("body", [{"together": "no"}, {"together": 0}, {"together": None}, [], "text"])
+@pytest.mark.parametrize("body", [{"together": "no"}, {"together": 0}, {"together": None}, {"alone": True}, [], "text"])
 def test_a_wrong_body(operator: APIClient, body: Any) -> None:
     release = published(APP)
     assert refusal(act(operator, release, "withdraw", body)) == (422, "VALIDATION_ERROR")
