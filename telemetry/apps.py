@@ -1,6 +1,20 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import pre_migrate
 
 
 class TelemetryConfig(AppConfig):
     name = "telemetry"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        pre_migrate.connect(_discard_mirror, sender=self)
+
+
+def _discard_mirror(*, plan: Any, **kwargs: Any) -> None:
+    """Before the events may change: a mirror that maintenance left behind would not, and inserts would fail on it."""
+    from telemetry.partitions import discard_mirror
+
+    if any(migration.app_label == "telemetry" for migration, _backwards in plan):
+        discard_mirror()

@@ -24,6 +24,9 @@ class ChapterProgress(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
     completed_at = models.DateTimeField(null=True, blank=True, help_text="The first completion.")
+    reported_while_locked = models.BooleanField(
+        db_default=False, help_text="The device reported it before this server would have opened the chapter."
+    )
 
     class Meta:
         verbose_name_plural = "chapter progress"
@@ -39,6 +42,13 @@ class ChapterProgress(models.Model):
 class AnalyticsEvent(models.Model):
     """One event of a learner, kept as sent. The table is partitioned by `event_time` (see the first migration)."""
 
+    class TimeMark(models.IntegerChoices):
+        """What is odd about an event's time, which is that of the learner's clock."""
+
+        PLAIN = 0, "Plain"
+        AHEAD = 1, "More than a day ahead of ours"
+        EXPIRED = 2, "Older than events are kept"
+
     pk = models.CompositePrimaryKey("user_id", "event_id", "event_time")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     event_id = models.CharField(max_length=128)
@@ -49,6 +59,7 @@ class AnalyticsEvent(models.Model):
     chapter_id = models.CharField(max_length=255, blank=True)
     session_id = models.CharField(max_length=255, blank=True)
     payload = models.JSONField(default=dict)
+    time_mark = models.PositiveSmallIntegerField(choices=TimeMark.choices, db_default=TimeMark.PLAIN)
 
     def __str__(self) -> str:
         return f"{self.event_type} at {self.event_time:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,48 @@
+"""`manage.py maintain_telemetry`: what the table of events needs once a day."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError, ProgrammingError
+
+from config.terminal import INTERRUPTED, Progress
+from telemetry.partitions import maintain_events, sole_maintainer
+
+
+class Command(BaseCommand):
+    help = (
+        "Make the monthly partitions of events ahead, drop those older than ANALYTICS_RETENTION_DAYS, and delete what"
+        " expired elsewhere. Run it daily; again or on two machines at once does no harm, and events come in meanwhile."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Maintain the table. Raises CommandError when something could not be done, after all the rest."""
+        try:
+            self._maintain(options["verbosity"])
+        except (OperationalError, InterfaceError, ProgrammingError) as error:
+            raise CommandError(f"The database refuses: {str(error).strip().splitlines()[0]}") from error
+        except KeyboardInterrupt as error:
+            raise CommandError("Stopped. The next run goes on from here.", returncode=INTERRUPTED) from error
+
+    def _maintain(self, verbosity: int) -> None:
+        said = 0
+
+        def say(line: str) -> None:
+            nonlocal said
+            said += 1
+            self._say(line, verbosity)
+
+        with sole_maintainer() as granted:
+            if not granted:
+                self._say("Another maintain_telemetry is at work; this one leaves it to that.", verbosity)
+                return
+            problems = maintain_events(report=say, progress=Progress(self, verbosity))
+        if problems:
+            raise CommandError("\n".join(dict.fromkeys(problems)))
+        if not said:
+            self._say("Nothing to do.", verbosity)
+
+    def _say(self, line: str, verbosity: int) -> None:
+        if verbosity:
+            self.stdout.write(line)
+            self.stdout.flush()  # a log shall have it at once
