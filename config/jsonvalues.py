@@ -1,12 +1,15 @@
 """What PostgreSQL's `jsonb` can hold, checked before it says so by an error."""
 
 import math
-from typing import Any
+import re
+from typing import Any, Final
 
 from config import limits
 
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**63 - 1
+
+_LONG_INTEGER: Final = re.compile(r"[0-9]{19}")
 
 
 def text_fault(text: str) -> str | None:
@@ -20,8 +23,22 @@ def text_fault(text: str) -> str | None:
     return None
 
 
-def json_fault(value: Any) -> str | None:
+def is_surely_storable(text: str, *, names_max: int) -> bool:
+    """Tell by a few looks at a JSON text that `json_fault` would find nothing in its value; False says nothing.
+
+    NUL and lone surrogates need an escape, depth needs brackets, a name its colon, and 2^63 has 19 digits.
+    """
+    return (
+        "\\u" not in text
+        and text.count("[") + text.count("{") <= limits.JSON_MAX_DEPTH
+        and text.count(":") <= names_max
+        and not _LONG_INTEGER.search(text)
+    )
+
+
+def json_fault(value: Any, *, names_max: float = math.inf) -> str | None:
     """Say why this JSON value can't be stored, or None when it can. Walks without recursion."""
+    names = 0
     stack: list[tuple[Any, int]] = [(value, 1)]
     while stack:
         item, depth = stack.pop()
@@ -37,10 +54,15 @@ def json_fault(value: Any) -> str | None:
         elif depth > limits.JSON_MAX_DEPTH:
             fault = f"Values may be nested at most {limits.JSON_MAX_DEPTH} deep."
         elif isinstance(item, dict):
-            fault = next((found for key in item if (found := text_fault(str(key)))), None)
+            names += len(item)
+            fault = f"There may be at most {names_max:,} names." if names > names_max else _names_fault(item)
             stack.extend((inner, depth + 1) for inner in item.values())
         elif isinstance(item, list):
             stack.extend((inner, depth + 1) for inner in item)
         if fault:
             return fault
     return None
+
+
+def _names_fault(item: dict[str, Any]) -> str | None:
+    return next((fault for name in item if (fault := text_fault(name))), None)

@@ -92,7 +92,10 @@ def list_my_courses(*, user_id: uuid.UUID) -> QuerySet[Enrollment]:
 
 
 def list_chapters(*, user_id: uuid.UUID, course: Course) -> list[ListedChapter]:
-    """Return the active chapters in order, each with its status for this learner. Two queries."""
+    """Return the active chapters in order, each with its status for this learner. Two queries.
+
+    The rule of what is locked is also in `telemetry.services`, as SQL, where a report is marked by it.
+    """
     chapters = course.chapters.filter(is_active=True).order_by("order", "chapter_code")
     reported = get_progress_reader().chapter_statuses(user_id=user_id, course_id=course.pk)
     sequential = course.progression == Course.Progression.SEQUENTIAL
@@ -104,3 +107,15 @@ def list_chapters(*, user_id: uuid.UUID, course: Course) -> list[ListedChapter]:
             status = ChapterStatus.IN_PROGRESS if open_now else ChapterStatus.LOCKED
         listed.append(ListedChapter(chapter, status))
     return listed
+
+
+def following_chapter(*, chapter: Chapter) -> Chapter | None:
+    """Return the chapter that opens for a learner who completes this one: the next active one of a sequential course.
+
+    One query, besides that for the course unless it is loaded.
+    """
+    if chapter.course.progression != Course.Progression.SEQUENTIAL or not chapter.is_active:
+        return None
+    later = Q(order__gt=chapter.order) | Q(order=chapter.order, chapter_code__gt=chapter.chapter_code)
+    active = Chapter.objects.filter(later, course_id=chapter.course_id, is_active=True)
+    return active.order_by("order", "chapter_code").first()

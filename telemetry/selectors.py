@@ -1,9 +1,11 @@
-"""Reads of progress and enrolments, for the learner's own calls and for the rooms that ask by a Protocol."""
+"""Reads of progress, for the learner's own calls and for the rooms that ask by a Protocol."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
-from courses.models import Enrollment
+from django.db.models import Exists, OuterRef
+
+from courses.models import Chapter, Enrollment
 from courses.progress import ChapterStatus
 from telemetry.models import ChapterProgress
 
@@ -22,10 +24,14 @@ class ChapterProgressReader:
         return {chapter_id: ChapterStatus(ChapterProgress.Status(status).label) for chapter_id, status in rows}
 
 
-def enrolled_course_ids(*, user_id: uuid.UUID, course_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
-    """Return those of the courses that the learner is in, deactivated ones too. One query, none for no courses."""
-    return set(
-        Enrollment.objects.filter(user_id=user_id, course_id__in=list(course_ids), removed_at=None).values_list(
-            "course_id", flat=True
-        )
+def count_learners(
+    *, chapter: Chapter, user_ids: Collection[uuid.UUID] | None, has_at_least: ChapterProgress.Status, has: bool
+) -> int:
+    """Count those of these learners, or of all, who are in the course and have so much progress, or haven't."""
+    progress = ChapterProgress.objects.filter(
+        user_id=OuterRef("user_id"), chapter_id=chapter.pk, status__gte=has_at_least
     )
+    learners = Enrollment.objects.filter(course_id=chapter.course_id, removed_at=None)
+    if user_ids is not None:
+        learners = learners.filter(user_id__in=user_ids)
+    return learners.filter(Exists(progress) if has else ~Exists(progress)).count()

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import msgspec
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -9,6 +10,7 @@ from config import limits
 from config.api import StorableJSONObjectField, StrictCharField
 from config.errors import ErrorCode
 from courses.progress import ChapterStatus
+from telemetry.events import SentEvent
 
 
 class ReferenceField(StrictCharField):
@@ -32,34 +34,41 @@ class ChapterProgressRequest(serializers.Serializer[Any]):
 
 class ChapterProgressAnswer(serializers.Serializer[Any]):
     accepted = serializers.BooleanField(help_text="Also for a report that would have lowered the status.")
+    applied = serializers.BooleanField(help_text="False when it would have lowered the status: nothing was changed.")
+    status = serializers.ChoiceField(
+        choices=[status.value for status in ChapterStatus], help_text="What the chapter has now."
+    )
     server_time = serializers.DateTimeField()
+
+
+def _event_schema() -> dict[str, Any]:
+    """Return the JSON schema of the type that events are decoded to: the document can't say anything else."""
+    schema: dict[str, Any] = msgspec.json.schema(SentEvent)["$defs"][SentEvent.__name__]
+    return {
+        **schema,
+        "description": (
+            f"At most {limits.EVENT_MAX_BYTES:,} bytes; a payload at most {limits.JSON_MAX_DEPTH} deep with at most "
+            f"{limits.EVENT_PAYLOAD_NAMES_MAX:,} names in all. Integers within 64 bits; no NUL characters and no lone "
+            "surrogates. Further fields are ignored. Secrets are redacted."
+        ),
+    }
 
 
 _EVENTS_SCHEMA: Final = {
     "type": "array",
-    "description": (
-        f"At most {limits.EVENTS_PER_CALL_MAX:,}; more are 413. An event is an object with `event_type` (string of 1 "
-        f"to {limits.EVENT_TYPE_MAX_LENGTH} characters), `event_time` (RFC 3339; UTC without an offset) and, optional "
-        f"or null, `event_id` (string of at most {limits.EVENT_ID_MAX_LENGTH} characters; absent: derived from the "
-        "content), `course_id` (UUID of a course of the learner), `chapter_id` and `session_id` (strings of at most "
-        f"{limits.REFERENCE_MAX_LENGTH} characters) and `payload` (object, at most {limits.JSON_MAX_DEPTH} deep, "
-        "integers within 64 bits, no NUL characters or lone surrogates). An event that is otherwise counts as `failed` "
-        "in the answer, and doesn't hinder the others. Further fields are ignored. Secrets are redacted."
-    ),
-    "items": {"type": "object", "additionalProperties": {}},
+    "description": f"At most {limits.EVENTS_PER_CALL_MAX:,}; more are 413.",
+    "items": {
+        "anyOf": [
+            _event_schema(),
+            {"type": "object", "description": "Anything else counts as `failed`, and doesn't hinder the others."},
+        ]
+    },
 }
 
 
 @extend_schema_field(_EVENTS_SCHEMA)
-class EventListField(serializers.Field[list[dict[str, Any]], Any, Any, Any]):
-    """A list of objects, whatever is in them: each event is judged by itself, not by a 422 for all."""
-
-    default_error_messages = {"invalid": "This must be a list of objects."}
-
-    def to_internal_value(self, data: Any) -> list[dict[str, Any]]:
-        if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
-            self.fail("invalid")
-        return data
+class EventListField(serializers.Field[Any, Any, Any, Any]):
+    """For the document only: `telemetry.parsers` reads the list, and `telemetry.events` each event."""
 
 
 class EventsRequest(serializers.Serializer[Any]):
@@ -69,7 +78,9 @@ class EventsRequest(serializers.Serializer[Any]):
 class EventErrorAnswer(serializers.Serializer[Any]):
     index = serializers.IntegerField(min_value=0, help_text="The event's place in the list that was sent.")
     event_id = serializers.CharField(allow_null=True)
-    code = serializers.ChoiceField(choices=[str(ErrorCode.VALIDATION_ERROR), str(ErrorCode.COURSE_ACCESS_DENIED)])
+    code = serializers.ChoiceField(
+        choices=[str(ErrorCode.VALIDATION_ERROR), str(ErrorCode.COURSE_ACCESS_DENIED), str(ErrorCode.EVENT_CONFLICT)]
+    )
     message = serializers.CharField()
 
 

@@ -1,60 +1,116 @@
-"""Every write of progress and events."""
+"""Every write of progress: what learners' devices report, and what staff set."""
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import IntegrityError, connection
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
+from accounts.models import User
 from config import limits
 from config.errors import ApiError, ErrorCode
 from config.redaction import redact, redact_text
+from courses.models import Chapter
+from courses.progress import ChapterStatus
 from courses.selectors import canonical_uuid
-from telemetry.events import Event, EventRefusedError, read_event, shown_event_id
 from telemetry.models import ChapterProgress
-from telemetry.selectors import enrolled_course_ids
 
+# The row is written also when the report would lower its status, with what it has: only so does RETURNING tell the
+# status that it really has, whatever another call has just made of it. No index changes, so that is cheap.
+# `locked` is the rule of `courses.selectors.list_chapters`.
 _UPSERT_PROGRESS: Final = """
     WITH place AS (
-        SELECT course_id FROM courses_enrollment
-        WHERE user_id = %(user_id)s AND course_id = %(course_id)s AND removed_at IS NULL
+        SELECT course.id AS course_id, course.progression
+        FROM courses_enrollment AS enrollment JOIN courses_course AS course ON course.id = enrollment.course_id
+        WHERE enrollment.user_id = %(user_id)s AND course.id = %(course_id)s AND enrollment.removed_at IS NULL
     ), target AS (
-        SELECT chapter.id FROM courses_chapter AS chapter JOIN place USING (course_id)
+        SELECT chapter.id, place.progression = 'sequential' AND before.id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM telemetry_chapterprogress AS progress
+            WHERE progress.user_id = %(user_id)s AND (
+                (progress.chapter_id = chapter.id AND progress.status > %(locked)s)
+                OR (progress.chapter_id = before.id AND progress.status = %(completed)s)
+            )
+        ) AS locked
+        FROM courses_chapter AS chapter JOIN place USING (course_id)
+        LEFT JOIN LATERAL (
+            SELECT earlier.id FROM courses_chapter AS earlier
+            WHERE earlier.course_id = chapter.course_id AND earlier.is_active
+                AND (earlier."order", earlier.chapter_code) < (chapter."order", chapter.chapter_code)
+            ORDER BY earlier."order" DESC, earlier.chapter_code DESC LIMIT 1
+        ) AS before ON true
         WHERE chapter.id = %(chapter_uuid)s OR chapter.chapter_code = %(chapter_code)s
-    ), applied AS (
-        INSERT INTO telemetry_chapterprogress AS kept
-            (user_id, chapter_id, status, session_id, task_snapshot, created_at, updated_at, completed_at)
+    ), written AS (
+        INSERT INTO telemetry_chapterprogress AS kept (
+            user_id, chapter_id, status, session_id, task_snapshot, created_at, updated_at, completed_at,
+            reported_while_locked
+        )
         SELECT %(user_id)s, id, %(status)s, %(session_id)s, %(task_snapshot)s::jsonb, %(now)s, %(now)s,
-            %(completed_at)s::timestamptz
+            %(completed_at)s::timestamptz, locked AND %(status)s > %(locked)s
         FROM target
         ON CONFLICT (user_id, chapter_id) DO UPDATE SET
-            status = excluded.status,
-            session_id = excluded.session_id,
-            task_snapshot = coalesce(excluded.task_snapshot, kept.task_snapshot),
-            updated_at = excluded.updated_at,
-            completed_at = coalesce(kept.completed_at, excluded.completed_at)
-        WHERE excluded.status >= kept.status
+            status = greatest(kept.status, excluded.status),
+            session_id = CASE WHEN excluded.status < kept.status THEN kept.session_id ELSE excluded.session_id END,
+            task_snapshot = CASE WHEN excluded.status < kept.status THEN kept.task_snapshot
+                ELSE coalesce(excluded.task_snapshot, kept.task_snapshot) END,
+            updated_at = CASE WHEN excluded.status < kept.status THEN kept.updated_at ELSE excluded.updated_at END,
+            completed_at = coalesce(kept.completed_at, excluded.completed_at),
+            reported_while_locked = kept.reported_while_locked
+                OR (excluded.reported_while_locked AND kept.status = %(locked)s)
+        RETURNING status
     )
-    SELECT EXISTS (SELECT FROM place), EXISTS (SELECT FROM target)
+    SELECT EXISTS (SELECT FROM place), (SELECT status FROM written)
 """
 
-# The rows come sorted by key, and a function scan keeps their order: two calls that bring the same events take their
-# locks in the same order and can't deadlock.
-_INSERT_EVENTS: Final = """
-    INSERT INTO telemetry_analyticsevent
-        (user_id, received_at, event_id, event_time, event_type, course_id, chapter_id, session_id, payload)
-    SELECT %s, %s, event_id, event_time, event_type, course_id, chapter_id, session_id, payload::jsonb
-    FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::uuid[], %s::text[], %s::text[], %s::text[])
-        AS sent (event_id, event_time, event_type, course_id, chapter_id, session_id, payload)
-    ON CONFLICT (user_id, event_id, event_time) DO NOTHING
+_RAISE_PROGRESS: Final = """
+    INSERT INTO telemetry_chapterprogress AS kept
+        (user_id, chapter_id, status, session_id, created_at, updated_at, completed_at)
+    SELECT user_id, %(chapter_id)s, %(status)s, '', %(now)s, %(now)s, %(completed_at)s::timestamptz
+    FROM courses_enrollment
+    WHERE course_id = %(course_id)s AND removed_at IS NULL
+        AND (%(user_ids)s::uuid[] IS NULL OR user_id = ANY (%(user_ids)s))
+    ORDER BY user_id
+    ON CONFLICT (user_id, chapter_id) DO UPDATE SET
+        status = excluded.status,
+        updated_at = excluded.updated_at,
+        completed_at = coalesce(kept.completed_at, excluded.completed_at)
+    WHERE kept.status < excluded.status
+    RETURNING id, user_id
 """
+_RESET_PROGRESS: Final = """
+    WITH going AS (
+        SELECT progress.id
+        FROM telemetry_chapterprogress AS progress JOIN courses_enrollment AS enrollment USING (user_id)
+        WHERE progress.chapter_id = %(chapter_id)s AND enrollment.course_id = %(course_id)s
+            AND enrollment.removed_at IS NULL
+            AND (%(user_ids)s::uuid[] IS NULL OR user_id = ANY (%(user_ids)s))
+        ORDER BY user_id
+        FOR UPDATE OF progress
+    )
+    DELETE FROM telemetry_chapterprogress AS progress USING going WHERE progress.id = going.id
+    RETURNING progress.id, user_id
+"""
+_NAMED_LEARNERS_MAX: Final = 10
+"""Learners whom the entry of the course names; each one's own entry tells of them in any case."""
 
 
-# --- Progress ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class ProgressReport:
+    """What became of a report. It was `applied` unless it would have lowered the `status`, which is the row's now."""
+
+    applied: bool
+    status: ChapterStatus
+    server_time: datetime
+
+    @property
+    def accepted(self) -> bool:
+        """Clients drop a report at the 200; there is none that a later try could cure."""
+        return True
 
 
 def record_chapter_progress(
@@ -65,11 +121,13 @@ def record_chapter_progress(
     status: str,
     session_id: str | None = None,
     task_snapshot: dict[str, Any] | None = None,
-) -> datetime:
-    """Take a learner's report on a chapter, by code or UUID, and return the server's time. One statement.
+) -> ProgressReport:
+    """Take a learner's report on a chapter, by code or UUID. One statement.
 
     A report that would lower the status leaves the row as it is and is no error. A report without a snapshot keeps
-    the one before. Deactivated courses and chapters still take reports: the client's queue would lose them.
+    the one before. Deactivated courses and chapters still take reports: the client's queue would lose them. So does a
+    chapter that is locked for the learner, whose device may know more than we do: the first such report, if it says
+    that the chapter is not locked, marks the row as `reported_while_locked` for good.
 
     Raises:
         ApiError: COURSE_ACCESS_DENIED for a stranger, a removed learner and a course that doesn't exist alike;
@@ -90,113 +148,112 @@ def record_chapter_progress(
         "task_snapshot": None if task_snapshot is None else Jsonb(redact(task_snapshot)),
         "now": now,
         "completed_at": now if rank is ChapterProgress.Status.COMPLETED else None,
+        "locked": ChapterProgress.Status.LOCKED.value,
+        "completed": ChapterProgress.Status.COMPLETED.value,
     }
     try:
-        enrolled, found = _upsert_progress(report)
+        enrolled, after = _upsert_progress(report)
     except IntegrityError:
         # The chapter or the account was deleted while the statement ran; a second one sees that.
-        enrolled, found = _upsert_progress(report)
+        enrolled, after = _upsert_progress(report)
     if not enrolled:
         raise ApiError(ErrorCode.COURSE_ACCESS_DENIED)
-    if not found:
+    if after is None:
         raise ApiError(ErrorCode.CHAPTER_NOT_FOUND)
-    return now
+    return ProgressReport(applied=after is rank, status=ChapterStatus(after.label), server_time=now)
 
 
-def _upsert_progress(report: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Return whether the learner is enrolled, and whether the chapter is there."""
+def _upsert_progress(report: Mapping[str, Any]) -> tuple[bool, ChapterProgress.Status | None]:
+    """Return whether the learner is enrolled, and the status that the row has now; None without a chapter."""
     with connection.cursor() as cursor:
         cursor.execute(_UPSERT_PROGRESS, report)
-        enrolled, found = cursor.fetchone()
-    return enrolled, found
+        enrolled, status = cursor.fetchone()
+    return enrolled, None if status is None else ChapterProgress.Status(status)
 
 
-# --- Events -----------------------------------------------------------------------------------------------------
+# --- What staff set -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class EventError:
-    """Why the event at `index` of the call was not stored. `event_id` is None when it had none that can be shown."""
+def complete_chapter(*, chapter: Chapter, user_ids: Collection[uuid.UUID] | None, actor: User) -> int:
+    """Set the chapter to COMPLETED for these learners of its course, or for all; return for how many it changed.
 
-    index: int
-    event_id: str | None
-    code: ErrorCode
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class IngestResult:
-    """What became of a call's events: `accepted` are stored now or before, `duplicates` of them before."""
-
-    accepted: int
-    duplicates: int
-    errors: Sequence[EventError]
-
-    @property
-    def failed(self) -> int:
-        return len(self.errors)
-
-
-def ingest_events(*, user_id: uuid.UUID, events: Sequence[Mapping[str, Any]]) -> IngestResult:
-    """Store a learner's events, each once, in one statement; a bad event doesn't hinder the others.
-
-    An event is known by learner, event id and time; the first one that arrives is kept. At most two queries.
-
-    Raises:
-        ApiError: PAYLOAD_TOO_LARGE.
+    Only learners who are in the course count. In a sequential course this opens the next chapter for them.
     """
-    if len(events) > limits.EVENTS_PER_CALL_MAX:
-        raise ApiError(
-            ErrorCode.PAYLOAD_TOO_LARGE, f"At most {limits.EVENTS_PER_CALL_MAX:,} events may be sent in a call."
+    now = timezone.now()
+    raised = {"status": ChapterProgress.Status.COMPLETED.value, "now": now, "completed_at": now}
+    return _set_progress("Completed", _RAISE_PROGRESS, raised, chapter, user_ids, actor)
+
+
+def unlock_chapter(*, chapter: Chapter, user_ids: Collection[uuid.UUID] | None, actor: User) -> int:
+    """Set the chapter to at least IN_PROGRESS for these learners of its course, or for all; return how many changed."""
+    raised = {"status": ChapterProgress.Status.IN_PROGRESS.value, "now": timezone.now(), "completed_at": None}
+    return _set_progress("Unlocked", _RAISE_PROGRESS, raised, chapter, user_ids, actor)
+
+
+def reset_chapter(*, chapter: Chapter, user_ids: Collection[uuid.UUID] | None, actor: User) -> int:
+    """Take away these learners' progress in the chapter, or that of all of the course; return how many had some.
+
+    Reports carry no time, so a device's next one starts anew, even if it was made before.
+    """
+    return _set_progress("Reset", _RESET_PROGRESS, {}, chapter, user_ids, actor)
+
+
+def _set_progress(
+    verb: str,
+    statement: str,
+    parameters: Mapping[str, Any],
+    chapter: Chapter,
+    user_ids: Collection[uuid.UUID] | None,
+    actor: User,
+) -> int:
+    """Run the statement, and write an entry for each row that it changed, and one for the course."""
+    chosen = None if user_ids is None else list(user_ids)
+    target = {"chapter_id": chapter.pk, "course_id": chapter.course_id, "user_ids": chosen}
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(statement, {**parameters, **target})
+            changed: dict[int, uuid.UUID] = dict(cursor.fetchall())
+        _log_rows(verb, changed, chapter, actor)
+        _log_course(verb, len(changed), chapter, chosen, actor)
+    return len(changed)
+
+
+def progress_label(email: str, chapter: Chapter) -> str:
+    """Name a learner's progress in the audit: the same for a row that was reset and for the one that comes after."""
+    return f"{email}: {chapter.course.course_code} {chapter.chapter_code}"[:200]
+
+
+def _log_rows(verb: str, changed: Mapping[int, uuid.UUID], chapter: Chapter, actor: User) -> None:
+    emails = dict(User.objects.filter(pk__in=changed.values()).values_list("pk", "email"))
+    kind = ContentType.objects.get_for_model(ChapterProgress)
+    LogEntry.objects.bulk_create(
+        LogEntry(
+            user_id=actor.pk,
+            content_type=kind,
+            object_id=str(row_id),
+            object_repr=progress_label(emails[user_id], chapter),
+            action_flag=DELETION if verb == "Reset" else CHANGE,
+            change_message=f"{verb}.",
         )
-    read, errors = _read_events(events)
-    named = {event.course_id for event in read.values() if event.course_id}
-    denied = named - enrolled_course_ids(user_id=user_id, course_ids=named)
-    for index in [index for index, event in read.items() if event.course_id in denied]:
-        refusal = EventRefusedError(ErrorCode.COURSE_ACCESS_DENIED, ErrorCode.COURSE_ACCESS_DENIED.message)
-        errors.append(_event_error(index, events[index], refusal))
-        del read[index]
-    stored = _insert_events(user_id=user_id, events=read.values())
-    return IngestResult(len(read), len(read) - stored, sorted(errors, key=lambda error: error.index))
+        for row_id, user_id in changed.items()
+    )
 
 
-def _read_events(events: Sequence[Mapping[str, Any]]) -> tuple[dict[int, Event], list[EventError]]:
-    """Return the events that can be stored by their index, and an error for each of the others."""
-    read: dict[int, Event] = {}
-    errors: list[EventError] = []
-    for index, raw in enumerate(events):
-        try:
-            read[index] = read_event(raw)
-        except EventRefusedError as refusal:
-            errors.append(_event_error(index, raw, refusal))
-    return read, errors
+def _log_course(verb: str, changed: int, chapter: Chapter, chosen: Collection[uuid.UUID] | None, actor: User) -> None:
+    course = chapter.course
+    learners = "all learners" if chosen is None else _named(chosen)
+    LogEntry.objects.create(
+        user_id=actor.pk,
+        content_type=ContentType.objects.get_for_model(course),
+        object_id=str(course.pk),
+        object_repr=str(course)[:200],
+        action_flag=CHANGE,
+        change_message=f"{verb} {chapter.chapter_code} for {learners}: {changed} changed.",
+    )
 
 
-def _event_error(index: int, raw: Mapping[str, Any], refusal: EventRefusedError) -> EventError:
-    return EventError(index, shown_event_id(raw), refusal.code, refusal.message)
-
-
-def _insert_events(*, user_id: uuid.UUID, events: Collection[Event]) -> int:
-    """Insert what isn't there yet, and return how many events that were."""
-    by_key: dict[tuple[str, datetime], Event] = {}
-    for event in events:
-        by_key.setdefault((event.event_id, event.event_time), event)
-    if not by_key:
-        return 0
-    rows = [by_key[key] for key in sorted(by_key)]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _INSERT_EVENTS,
-            [
-                user_id,
-                timezone.now(),
-                [row.event_id for row in rows],
-                [row.event_time for row in rows],
-                [row.event_type for row in rows],
-                [row.course_id for row in rows],
-                [row.chapter_id for row in rows],
-                [row.session_id for row in rows],
-                [row.payload for row in rows],
-            ],
-        )
-        return int(cursor.rowcount)
+def _named(user_ids: Collection[uuid.UUID]) -> str:
+    emails = User.objects.filter(pk__in=user_ids).order_by("email").values_list("email", flat=True)
+    named = ", ".join(emails[:_NAMED_LEARNERS_MAX])
+    others = len(user_ids) - _NAMED_LEARNERS_MAX
+    return f"{named} and {others} more" if others > 0 else named

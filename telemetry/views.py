@@ -3,13 +3,17 @@
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from config import limits
 from config.api import ApiViewSet, caller_id, validated
 from config.errors import ErrorCode
 from config.openapi import operation
-from telemetry import serializers, services
+from telemetry import ingest, serializers, services
+from telemetry.parsers import CompressibleJSONParser, EventsParser, sent_events
 
 
 class ProgressViewSet(ApiViewSet):
+    parser_classes = (CompressibleJSONParser,)
+
     @operation(
         summary="Report progress in a chapter",
         request=serializers.ChapterProgressRequest,
@@ -19,19 +23,26 @@ class ProgressViewSet(ApiViewSet):
     )
     def record(self, request: Request) -> Response:
         fields = validated(request, serializers.ChapterProgressRequest)
-        server_time = services.record_chapter_progress(user_id=caller_id(request), **fields)
-        return Response(serializers.ChapterProgressAnswer({"accepted": True, "server_time": server_time}).data)
+        report = services.record_chapter_progress(user_id=caller_id(request), **fields)
+        return Response(serializers.ChapterProgressAnswer(report).data)
 
 
 class AnalyticsViewSet(ApiViewSet):
+    parser_classes = (EventsParser,)
+
     @operation(
         summary="Send analytics events",
+        description=(
+            f"A body has at most {limits.EVENTS_BODY_MAX_BYTES:,} bytes, also when decompressed: `Content-Encoding: "
+            f"gzip` is welcome. A learner may send {limits.EVENTS_PER_USER[0]:,} events in any window of "
+            f"{limits.EVENTS_PER_USER[1]} seconds; of a call that is refused by 429, none is stored or counted."
+        ),
         request=serializers.EventsRequest,
         answer=serializers.EventsAnswer,
+        errors=[ErrorCode.TOO_MANY_REQUESTS],
         authenticated=True,
         operation_id="analytics_events_ingest",
     )
     def ingest(self, request: Request) -> Response:
-        fields = validated(request, serializers.EventsRequest)
-        result = services.ingest_events(user_id=caller_id(request), events=fields["events"])
+        result = ingest.ingest_events(user_id=caller_id(request), events=sent_events(request))
         return Response(serializers.EventsAnswer(result).data)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -42,11 +43,8 @@ def test_database_url() -> str:
 test_database_url.__test__ = False  # type: ignore[attr-defined]
 
 
-@contextmanager
-def running_server(log: Path, **variables: str) -> Iterator[str]:
-    """Start gunicorn as the image does and yield its base URL; `variables` are its environment."""
-    port = free_port()
-    base_url = f"http://127.0.0.1:{port}"
+def start_server(port: int, output: IO[bytes], **variables: str) -> subprocess.Popen[bytes]:
+    """Start gunicorn as the image does, in a session and process group of its own."""
     environment = {
         **clean_environment(),
         "APP_ENV": "test",
@@ -60,8 +58,18 @@ def running_server(log: Path, **variables: str) -> Iterator[str]:
         **variables,
     }
     command = [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn_conf.py", "config.wsgi:application"]
+    return subprocess.Popen(
+        command, cwd=BASE_DIR, env=environment, stdout=output, stderr=output, start_new_session=True
+    )
+
+
+@contextmanager
+def running_server(log: Path, **variables: str) -> Iterator[str]:
+    """Start gunicorn as the image does and yield its base URL; `variables` are its environment."""
+    port = free_port()
+    base_url = f"http://127.0.0.1:{port}"
     with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=BASE_DIR, env=environment, stdout=output, stderr=output)
+        process = start_server(port, output, **variables)
         try:
             _wait(base_url, process, log)
             yield base_url

@@ -4,14 +4,16 @@ import hashlib
 import json
 import logging
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from config import limits
@@ -91,12 +93,13 @@ def test_empty_list(learner: Actor) -> None:
 
 @pytest.mark.parametrize("count", [1, 1000])
 def test_three_queries(learner: Actor, course: Course, count: int, django_assert_num_queries: Any) -> None:
+    send(learner, event())  # begins the window of the learner's budget
     events = [event(event_id=f"e-{n}", course_id=str(course.id), payload={"n": n}) for n in range(count)]
     with django_assert_num_queries(3):
-        assert send(learner, *events)["accepted"] == count
-    with django_assert_num_queries(3):
+        assert send(learner, *events)["duplicates"] == 0
+    with django_assert_num_queries(4):
         assert send(learner, *events)["duplicates"] == count
-    assert AnalyticsEvent.objects.count() == count
+    assert AnalyticsEvent.objects.count() == count + 1
 
 
 def test_wrong_method(learner: Actor) -> None:
@@ -154,7 +157,7 @@ def test_again_is_accepted_and_stored_once(learner: Actor) -> None:
 
 
 def test_again_within_the_batch(learner: Actor) -> None:
-    answer = send(learner, event(event_id="e-1", payload={"n": 1}), event(event_id="e-1", payload={"n": 2}))
+    answer = send(learner, event(event_id="e-1", payload={"n": 1}), event(event_id="e-1", payload={"n": 1.0}))
     assert (answer["accepted"], answer["duplicates"]) == (2, 1)
     assert [row.payload for row in stored()] == [{"n": 1}]
 
@@ -219,10 +222,10 @@ def test_keys_are_taken_in_order(learner: Actor) -> None:
     moment = datetime.fromisoformat(TIME)
     events = [event(event_id=event_id) for event_id in ("e-3", "e-2", "e-1")]
     with transaction.atomic():
-        AnalyticsEvent.objects.create(user=learner.user, event_id="e-2", event_time=moment, event_type="x")
+        AnalyticsEvent.objects.create(user=learner.user, event_id="e-2", event_time=moment, event_type="chapter_opened")
         answer = in_thread(lambda: send(learner, *events))
         wait_until_blocked()
-        AnalyticsEvent.objects.create(user=learner.user, event_id="e-3", event_time=moment, event_type="x")
+        AnalyticsEvent.objects.create(user=learner.user, event_id="e-3", event_time=moment, event_type="chapter_opened")
     assert answer.result() == {"accepted": 3, "failed": 0, "duplicates": 2, "errors": []}
 
 
@@ -269,6 +272,12 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "payload with a huge integer": {"payload": {"a": 2**63}},
     "payload with a huge negative integer": {"payload": {"a": [-(2**63) - 1]}},
     "payload too deep": {"payload": DEEP},
+    "payload with NaN": {"payload": {"a": [float("nan")]}},
+    "payload with infinity": {"payload": {"a": float("-inf")}},
+    "payload with too many names": {"payload": {"a": [{"b": n} for n in range(limits.EVENT_PAYLOAD_NAMES_MAX)]}},
+    "payload too large": {"payload": {"a": "x" * limits.EVENT_MAX_BYTES}},
+    "payload with an integer of many digits": {"payload": {"a": 10**4000}},
+    "unknown field with a lone surrogate": {"invented": "\ud800"},
 }
 
 
@@ -344,7 +353,7 @@ def test_too_many_events(learner: Actor) -> None:
 
 
 def test_body_too_large(learner: Actor) -> None:
-    response = learner.post(URL, {"events": [event(payload={"a": "x" * limits.REQUEST_BODY_MAX_BYTES})]})
+    response = learner.post(URL, {"events": [event(payload={"a": "x" * limits.EVENTS_BODY_MAX_BYTES})]})
     assert response.status_code == 413
     assert error_code(response) == "PAYLOAD_TOO_LARGE"
 
@@ -373,7 +382,7 @@ ANY_EVENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=st.lists(GOOD_EVENTS | ANY_EVENTS, max_size=12))
 def test_whatever_mixture_every_event_is_accounted_for(learner: Actor, events: list[dict[str, Any]]) -> None:
     AnalyticsEvent.objects.all().delete()
@@ -429,3 +438,31 @@ def test_redaction_that_lengthens_a_full_field(learner: Actor) -> None:
     text = ("a.eyJ. " * 40)[: limits.REFERENCE_MAX_LENGTH]
     assert send(learner, event(chapter_id=text, session_id=text))["accepted"] == 1
     assert len(stored()[0].session_id) == limits.REFERENCE_MAX_LENGTH
+
+
+# --- The learner's clock ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("offset", "mark"),
+    [
+        (timedelta(), AnalyticsEvent.TimeMark.PLAIN),
+        (timedelta(hours=23, minutes=59), AnalyticsEvent.TimeMark.PLAIN),
+        (timedelta(days=1, minutes=1), AnalyticsEvent.TimeMark.AHEAD),
+        (timedelta(days=3_000), AnalyticsEvent.TimeMark.AHEAD),
+        (-timedelta(days=99, hours=23), AnalyticsEvent.TimeMark.PLAIN),
+        (-timedelta(days=100, minutes=1), AnalyticsEvent.TimeMark.EXPIRED),
+        (-timedelta(days=20_000), AnalyticsEvent.TimeMark.EXPIRED),
+    ],
+)
+def test_odd_times_are_marked_and_kept(
+    learner: Actor, settings: Settings, offset: timedelta, mark: AnalyticsEvent.TimeMark
+) -> None:
+    settings.ANALYTICS_RETENTION_DAYS = 100
+    before = timezone.now()
+    moment = before + offset
+    assert send(learner, event(event_time=moment.isoformat()))["accepted"] == 1
+    (row,) = stored()
+    assert row.event_time == moment
+    assert before <= row.received_at <= timezone.now()
+    assert row.time_mark == mark

@@ -254,23 +254,161 @@ def test_snapshot_is_that_of_the_last_report_with_one(learner: Actor, chapter: C
     assert progress_of(learner, chapter).task_snapshot == {}
 
 
+@pytest.mark.parametrize(
+    ("before", "sent", "applied", "status"),
+    [
+        (None, "LOCKED", True, "LOCKED"),
+        (None, "IN_PROGRESS", True, "IN_PROGRESS"),
+        (None, "COMPLETED", True, "COMPLETED"),
+        ("LOCKED", "IN_PROGRESS", True, "IN_PROGRESS"),
+        ("IN_PROGRESS", "IN_PROGRESS", True, "IN_PROGRESS"),
+        ("IN_PROGRESS", "LOCKED", False, "IN_PROGRESS"),
+        ("COMPLETED", "LOCKED", False, "COMPLETED"),
+        ("COMPLETED", "IN_PROGRESS", False, "COMPLETED"),
+        ("COMPLETED", "COMPLETED", True, "COMPLETED"),
+    ],
+)
+def test_answer(learner: Actor, chapter: Chapter, before: str | None, sent: str, applied: bool, status: str) -> None:
+    if before:
+        learner.post(URL, report(chapter, before))
+    answer = learner.post(URL, report(chapter, sent)).json()
+    assert answer.keys() == {"accepted", "applied", "status", "server_time"}
+    assert (answer["accepted"], answer["applied"], answer["status"]) == (True, applied, status)
+
+
+Reports = list[tuple[str, int | None]]
+reports_drawn = st.lists(st.tuples(st.sampled_from(STATUSES), st.none() | st.integers(0, 9)), min_size=1, max_size=6)
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(reports=st.lists(st.tuples(st.sampled_from(STATUSES), st.none() | st.integers(0, 9)), min_size=1, max_size=8))
-def test_any_order_of_reports_ends_alike(
-    learner: Actor, chapter: Chapter, reports: list[tuple[str, int | None]]
-) -> None:
+@given(reports=reports_drawn)
+def test_any_order_of_reports_ends_alike(learner: Actor, chapter: Chapter, reports: Reports) -> None:
+    """The status is the highest, the snapshot the last one that came with a report which was applied."""
     ChapterProgress.objects.all().delete()
     highest, snapshot = -1, None
     for status, number in reports:
         body = report(chapter, status, task_snapshot=None if number is None else {"n": number})
-        assert learner.post(URL, body).status_code == 200
+        answer = learner.post(URL, body).json()
         rank = STATUSES.index(status)
+        assert answer["applied"] is (rank >= highest)
         if rank >= highest:
             highest, snapshot = rank, snapshot if number is None else {"n": number}
+        assert answer["status"] == STATUSES[highest]
     progress = progress_of(learner, chapter)
     assert progress.get_status_display() == max((status for status, _ in reports), key=STATUSES.index)
     assert progress.task_snapshot == snapshot
     assert (progress.completed_at is not None) == (highest == 2)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(reports=reports_drawn, data=st.data())
+def test_orders_and_repetitions_converge(
+    learner: Actor, fellow: Actor, chapter: Chapter, reports: Reports, data: st.DataObject
+) -> None:
+    """One learner's reports arrive once, another's in any order and some of them again: both end with one status."""
+    ChapterProgress.objects.all().delete()
+    again = data.draw(st.lists(st.sampled_from(reports), max_size=4))
+    shuffled = data.draw(st.permutations([*reports, *again]))
+    for actor, sequence in ((learner, reports), (fellow, shuffled)):
+        for status, number in sequence:
+            snapshot = None if number is None else {"n": number}
+            assert actor.post(URL, report(chapter, status, task_snapshot=snapshot)).status_code == 200
+    first, second = progress_of(learner, chapter), progress_of(fellow, chapter)
+    assert first.status == second.status
+    assert (first.completed_at is None) == (second.completed_at is None)
+
+
+# --- Reported while locked --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sequential(course: Course) -> Course:
+    course.progression = Course.Progression.SEQUENTIAL
+    course.save(update_fields=["progression"])
+    return course
+
+
+def was_locked(actor: Actor, chapter: Chapter) -> bool:
+    return progress_of(actor, chapter).reported_while_locked
+
+
+def test_report_of_a_locked_chapter_is_accepted_and_marked(learner: Actor, sequential: Course) -> None:
+    first, second = sequential.chapters.all()
+    answer = learner.post(URL, report(second)).json()
+    assert (answer["applied"], answer["status"]) == (True, "IN_PROGRESS")
+    assert was_locked(learner, second)
+    learner.post(URL, report(first))
+    assert not was_locked(learner, first)
+
+
+def test_the_mark_stays(learner: Actor, sequential: Course) -> None:
+    first, second = sequential.chapters.all()
+    learner.post(URL, report(second))
+    learner.post(URL, report(first, "COMPLETED"))
+    for status in ("IN_PROGRESS", "COMPLETED", "LOCKED"):
+        learner.post(URL, report(second, status))
+    assert was_locked(learner, second)
+
+
+def test_no_mark_once_it_is_open(learner: Actor, sequential: Course) -> None:
+    first, second = sequential.chapters.all()
+    learner.post(URL, report(first, "COMPLETED"))
+    learner.post(URL, report(second))
+    assert not was_locked(learner, second)
+
+
+def test_a_device_that_says_locked_knows_no_more_than_we(learner: Actor, sequential: Course) -> None:
+    _first, second = sequential.chapters.all()
+    learner.post(URL, report(second, "LOCKED"))
+    assert not was_locked(learner, second)
+    learner.post(URL, report(second))
+    assert was_locked(learner, second)
+
+
+def test_a_chapter_with_progress_is_not_locked(learner: Actor, sequential: Course) -> None:
+    _first, second = sequential.chapters.all()
+    ChapterProgress.objects.create(user=learner.user, chapter=second, status=ChapterProgress.Status.IN_PROGRESS)
+    learner.post(URL, report(second))
+    assert not was_locked(learner, second)
+
+
+def test_another_learners_progress_opens_nothing(learner: Actor, fellow: Actor, sequential: Course) -> None:
+    first, second = sequential.chapters.all()
+    fellow.post(URL, report(first, "COMPLETED"))
+    learner.post(URL, report(second))
+    assert was_locked(learner, second)
+
+
+def test_two_queries_in_a_sequential_course(learner: Actor, sequential: Course, django_assert_num_queries: Any) -> None:
+    first, second = sequential.chapters.all()
+    for chapter, status in ((first, "IN_PROGRESS"), (second, "COMPLETED"), (second, "IN_PROGRESS"), (second, "LOCKED")):
+        with django_assert_num_queries(2):
+            assert learner.post(URL, report(chapter, status)).status_code == 200
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    progression=st.sampled_from(["open", "sequential", "sequential"]),
+    chapters=st.lists(
+        st.tuples(st.integers(1, 3), st.booleans(), st.none() | st.sampled_from([0, 10, 20])), min_size=1, max_size=4
+    ),
+)
+def test_marked_is_what_is_listed_as_locked(
+    learner: Actor, course: Course, progression: str, chapters: list[tuple[int, bool, int | None]]
+) -> None:
+    course.chapters.all().delete()
+    Course.objects.update(progression=progression)
+    for number, (order, is_active, status) in enumerate(chapters):
+        chapter = course.chapters.create(chapter_code=f"c{number}", title="Drawn", order=order, is_active=is_active)
+        if status is not None:
+            ChapterProgress.objects.create(user=learner.user, chapter=chapter, status=status)
+    listed = learner.get(f"/v1/courses/{course.pk}/chapters").json()["chapters"]
+    for shown in listed:
+        with transaction.atomic():
+            learner.post(URL, {"course_id": str(course.pk), "chapter_id": shown["id"], "status": "IN_PROGRESS"})
+            row = ChapterProgress.objects.get(user=learner.user, chapter=shown["id"])
+            assert row.reported_while_locked is shown["locked"]
+            transaction.set_rollback(True)
 
 
 # --- Secrets ----------------------------------------------------------------------------------------------------
@@ -313,6 +451,44 @@ def test_reports_at_once_end_in_one_row(learner: Actor, chapter: Chapter) -> Non
     progress = ChapterProgress.objects.get()
     assert progress.status == ChapterProgress.Status.COMPLETED
     assert progress.task_snapshot == {"of": "COMPLETED"}
+    for body, response in zip(bodies, responses, strict=True):
+        answer = response.json()
+        assert answer["applied"] is (answer["status"] == body["status"])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("sent", ["LOCKED", "IN_PROGRESS"])
+def test_the_answer_tells_of_a_report_that_won_meanwhile(learner: Actor, chapter: Chapter, sent: str) -> None:
+    """The row is made by somebody else after the statement began, so that its snapshot doesn't have it."""
+    with transaction.atomic():
+        ChapterProgress.objects.create(user=learner.user, chapter=chapter, status=ChapterProgress.Status.COMPLETED)
+        response = in_thread(lambda: learner.post(URL, report(chapter, sent, task_snapshot={"late": True})))
+        wait_until_blocked()
+    answer = response.result().json()
+    assert (answer["applied"], answer["status"]) == (False, "COMPLETED")
+    assert progress_of(learner, chapter).task_snapshot is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_report_that_was_unlocked_meanwhile_is_not_marked(learner: Actor, sequential: Course) -> None:
+    second = sequential.chapters.all()[1]
+    with transaction.atomic():
+        ChapterProgress.objects.create(user=learner.user, chapter=second, status=ChapterProgress.Status.IN_PROGRESS)
+        response = in_thread(lambda: learner.post(URL, report(second)))
+        wait_until_blocked()
+    assert response.result().status_code == 200
+    assert not was_locked(learner, second)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reset_while_a_report_waits(learner: Actor, chapter: Chapter) -> None:
+    learner.post(URL, report(chapter, "COMPLETED"))
+    with transaction.atomic():
+        ChapterProgress.objects.all().delete()
+        response = in_thread(lambda: learner.post(URL, report(chapter)))
+        wait_until_blocked()
+    assert response.result().json()["status"] == "IN_PROGRESS"
+    assert progress_of(learner, chapter).completed_at is None
 
 
 @pytest.mark.django_db(transaction=True)

@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.test import Client
 
-from courses.models import Chapter
+from config import limits
+from courses.models import Chapter, Course, Enrollment
 from telemetry import admin
 from telemetry.models import ChapterProgress
 from tests.cast import Actor, make_actor
 
 LIST = "/admin/telemetry/chapterprogress/"
+SET = f"{LIST}set/"
 
 
 @pytest.fixture
@@ -103,3 +106,186 @@ def test_learners_are_kept_out(learner: Actor) -> None:
     client = Client()
     client.force_login(learner.user)
     assert client.get(LIST).status_code == 302
+
+
+# --- Setting progress -------------------------------------------------------------------------------------------
+
+
+def act_on(page: Client, action: str, *rows: ChapterProgress, **fields: Any) -> Any:
+    return page.post(LIST, {"action": action, "_selected_action": [row.pk for row in rows], **fields})
+
+
+def asked(chapter: Chapter, act: str = "complete", learner: Actor | None = None, **fields: Any) -> dict[str, Any]:
+    return {"act": act, "chapter": str(chapter.pk), "learner": str(learner.user.pk) if learner else "", **fields}
+
+
+def said(page: Any) -> list[str]:
+    return [str(message) for message in page.context["messages"]]
+
+
+def hidden_fields(page: Any) -> list[tuple[str, str]]:
+    return [*page.context["hidden"], ("confirmed", "yes")]
+
+
+def rights(actor: Actor, *codenames: str) -> Client:
+    """A browser of somebody on the staff who may do just this."""
+    actor.user.is_staff = True
+    actor.user.save(update_fields=["is_staff"])
+    actor.user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(actor.user)
+    return client
+
+
+def test_chosen_rows_are_completed_when_it_was_confirmed(
+    admin_page: Client, progress: ChapterProgress, fellow: Actor
+) -> None:
+    other = ChapterProgress.objects.create(user=fellow.user, chapter=progress.chapter, status=20)
+    page = act_on(admin_page, "complete", progress, other)
+    assert "1 learner of TST100 will have ch1_intro completed." in page.content.decode()
+    progress.refresh_from_db()
+    assert progress.status == 10
+    fields: dict[str, Any] = {}
+    for name, value in hidden_fields(page):
+        fields.setdefault(name, []).append(value)
+    done = admin_page.post(LIST, fields, follow=True)
+    assert said(done) == ["Complete ch1_intro: changed for 1 learner of TST100."]
+    progress.refresh_from_db()
+    assert progress.status == 20
+
+
+def test_chosen_rows_of_several_chapters(admin_page: Client, progress: ChapterProgress, course: Course) -> None:
+    second = ChapterProgress.objects.create(user=progress.user, chapter=course.chapters.all()[1], status=20)
+    page = act_on(admin_page, "reset", progress, second)
+    assert [sentence.split(":")[0] for sentence in page.context["consequences"]] == [
+        "1 learner of TST100 will lose their progress in ch1_intro",
+        "1 learner of TST100 will lose their progress in ch2_more",
+    ]
+    act_on(admin_page, "reset", progress, second, confirmed="yes")
+    assert not ChapterProgress.objects.exists()
+
+
+def test_unlock_chosen_rows(admin_page: Client, progress: ChapterProgress) -> None:
+    ChapterProgress.objects.update(status=0)
+    assert "1 learner of TST100 will have ch1_intro open." in act_on(admin_page, "unlock", progress).content.decode()
+    act_on(admin_page, "unlock", progress, confirmed="yes")
+    progress.refresh_from_db()
+    assert progress.status == 10
+
+
+def test_only_so_many_rows_at_once(
+    admin_page: Client, progress: ChapterProgress, fellow: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PROGRESS_ROWS_PER_ACT_MAX", 1)
+    other = ChapterProgress.objects.create(user=fellow.user, chapter=progress.chapter, status=10)
+    page = admin_page.post(
+        LIST, {"action": "reset", "_selected_action": [progress.pk, other.pk], "confirmed": "yes"}, follow=True
+    )
+    assert said(page)[0].startswith("At most 1 can be changed together.")
+    assert ChapterProgress.objects.count() == 2
+
+
+def test_rows_can_not_be_deleted_in_bulk(admin_page: Client, progress: ChapterProgress) -> None:
+    act_on(admin_page, "delete_selected", progress, post="yes")
+    assert ChapterProgress.objects.exists()
+
+
+def test_the_page_for_a_whole_course(admin_page: Client, learner: Actor, fellow: Actor, course: Course) -> None:
+    Course.objects.update(progression="sequential")
+    chapter = course.chapters.all()[0]
+    assert SET in admin_page.get(LIST).content.decode()
+    form = admin_page.get(SET).content.decode()
+    assert form.count('class="admin-autocomplete"') == 2
+    assert "fellow@example.com" not in form
+    page = admin_page.post(SET, asked(chapter))
+    assert page.context["consequences"] == [
+        "2 learners of TST100 will have ch1_intro completed; ch2_more opens for them."
+    ]
+    assert not ChapterProgress.objects.exists()
+    done = admin_page.post(SET, dict(hidden_fields(page)), follow=True)
+    assert said(done) == ["Complete ch1_intro: changed for 2 learners of TST100."]
+    assert set(ChapterProgress.objects.values_list("status", flat=True)) == {20}
+    chapters = learner.get(f"/v1/courses/{course.pk}/chapters").json()["chapters"]
+    assert [chapter["status"] for chapter in chapters] == ["COMPLETED", "IN_PROGRESS"]
+
+
+def test_the_page_for_one_learner(admin_page: Client, learner: Actor, fellow: Actor, chapter: Chapter) -> None:
+    page = admin_page.post(SET, asked(chapter, "unlock", learner))
+    assert page.context["consequences"] == ["1 learner of TST100 will have ch1_intro open."]
+    admin_page.post(SET, dict(hidden_fields(page)))
+    assert ChapterProgress.objects.get().user == learner.user
+    page = admin_page.post(SET, asked(chapter, "reset", learner, confirmed="yes"), follow=True)
+    assert not ChapterProgress.objects.exists()
+
+
+def test_resetting_says_what_it_locks(admin_page: Client, progress: ChapterProgress, course: Course) -> None:
+    Course.objects.update(progression="sequential")
+    page = admin_page.post(SET, asked(progress.chapter, "reset"))
+    assert page.context["consequences"] == [
+        "1 learner of TST100 will lose their progress in ch1_intro: the next report of a device starts anew."
+        " Those who have not begun ch2_more find it locked."
+    ]
+
+
+def test_the_page_refuses_who_is_not_in_the_course(
+    admin_page: Client, learner: Actor, outsider: Actor, chapter: Chapter
+) -> None:
+    page = admin_page.post(SET, asked(chapter, "complete", outsider, confirmed="yes"))
+    assert "outsider@example.com is not in TST100." in page.content.decode()
+    Enrollment.objects.update(removed_at="2026-01-01T00:00:00Z")
+    assert "is not in TST100" in admin_page.post(SET, asked(chapter, "complete", learner)).content.decode()
+    assert not ChapterProgress.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"act": "delete"}, {"act": ""}, {"chapter": ""}, {"chapter": "x"}, {"learner": "x"}]
+)
+def test_the_page_refuses_nonsense(
+    admin_page: Client, learner: Actor, chapter: Chapter, change: dict[str, str]
+) -> None:
+    page = admin_page.post(SET, asked(chapter, confirmed="yes") | change)
+    assert page.status_code == 200
+    assert "Nothing was done." in page.content.decode()
+    assert not ChapterProgress.objects.exists()
+
+
+def test_who_may_set_progress(progress: ChapterProgress, outsider: Actor, learner: Actor) -> None:
+    viewer = rights(outsider, "view_chapterprogress", "delete_chapterprogress")
+    assert viewer.get(SET).status_code == 403
+    assert viewer.post(SET, asked(progress.chapter, confirmed="yes")).status_code == 403
+    assert SET not in viewer.get(LIST).content.decode()
+    act_on(viewer, "complete", progress, confirmed="yes")
+    progress.refresh_from_db()
+    assert progress.status == 10
+    teacher = rights(outsider, "change_chapterprogress")
+    assert SET in teacher.get(LIST).content.decode()
+    teacher.post(SET, asked(progress.chapter, confirmed="yes"))
+    progress.refresh_from_db()
+    assert progress.status == 20
+    stranger = Client()
+    assert stranger.get(SET).status_code == 302
+    stranger.force_login(learner.user)
+    assert stranger.get(SET).status_code == 302
+
+
+def test_history_of_a_learner_and_of_the_course(
+    admin_page: Client, progress: ChapterProgress, learner: Actor, course: Course
+) -> None:
+    for act in ("complete", "reset", "unlock"):
+        admin_page.post(SET, asked(progress.chapter, act, learner, confirmed="yes"))
+    row = ChapterProgress.objects.get()
+    assert row.pk != progress.pk
+    history = admin_page.get(f"{LIST}{row.pk}/history/")
+    assert [entry.change_message for entry in history.context["action_list"]] == ["Completed.", "Reset.", "Unlocked."]
+    assert "staff@example.com" in history.content.decode()
+    of_course = admin_page.get(f"/admin/courses/course/{course.pk}/history/").content.decode()
+    assert "Reset ch1_intro for learner@example.com: 1 changed." in of_course
+    assert admin_page.get(f"{LIST}999999999/history/").status_code == 302
+
+
+def test_history_does_not_tell_of_others(
+    admin_page: Client, progress: ChapterProgress, fellow: Actor, course: Course
+) -> None:
+    admin_page.post(SET, asked(progress.chapter, "complete", fellow, confirmed="yes"))
+    admin_page.post(SET, asked(course.chapters.all()[1], "complete", confirmed="yes"))
+    assert not admin_page.get(f"{LIST}{progress.pk}/history/").context["action_list"]

@@ -1,12 +1,11 @@
 """What courses learn of progress: the ProgressReader that the settings name."""
 
-import uuid
 from typing import Any
 
 from courses.models import Chapter, Course
 from courses.progress import ChapterStatus, get_progress_reader
 from telemetry.models import ChapterProgress
-from telemetry.selectors import ChapterProgressReader, enrolled_course_ids
+from telemetry.selectors import ChapterProgressReader
 from tests.cast import Actor
 
 
@@ -45,12 +44,3 @@ def test_other_learners_and_courses_are_left_out(
     make_progress(fellow, chapter, ChapterProgress.Status.COMPLETED)
     make_progress(learner, foreign, ChapterProgress.Status.COMPLETED)
     assert get_progress_reader().chapter_statuses(user_id=learner.user.pk, course_id=course.pk) == {}
-
-
-def test_enrolled_course_ids(learner: Actor, outsider: Actor, course: Course, django_assert_num_queries: Any) -> None:
-    asked = {course.pk, uuid.uuid4()}
-    with django_assert_num_queries(1):
-        assert enrolled_course_ids(user_id=learner.user.pk, course_ids=asked) == {course.pk}
-    assert enrolled_course_ids(user_id=outsider.user.pk, course_ids=asked) == set()
-    with django_assert_num_queries(0):
-        assert enrolled_course_ids(user_id=learner.user.pk, course_ids=set()) == set()

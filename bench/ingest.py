@@ -1,0 +1,192 @@
+"""How many events a second the server stores, beside what the database does without it: `python -m bench.ingest`.
+
+Each run starts a server of its own with two workers, on a database of its own that is removed in the end, and sends
+the same events twice: by HTTP, over kept connections, from processes on this machine; and as ready rows, by the very
+statement of the server, over two connections of psycopg, with a commit for each batch. Throughput is what lies in the
+table afterwards, divided by the time from the first byte to the last answer.
+
+The machine is never quiet: look at the ratios, which come from one run, and at their spread.
+"""
+
+import argparse
+import http.client
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+
+from accounts.models import User
+from courses.models import Course, Enrollment
+from telemetry.events import read_event
+from telemetry.ingest import INSERT_EVENTS, insert_parameters
+from telemetry.models import AnalyticsEvent
+from telemetry.parsers import split_events
+from tests.cast import Actor, open_session
+from tests.live import running_server, test_database_url
+
+URL: Final = "/v1/analytics/events:ingest"
+WORKERS: Final = 2
+STRAIGHT_CONNECTIONS: Final = 2
+SENDERS: Final = 2
+"""Processes that send."""
+CONNECTIONS_PER_SENDER: Final = 4
+LEARNERS: Final = 200
+BATCHES: Final = {1: 3_000, 100: 600, 1_000: 120}
+"""How many batches of each size a round sends: some seconds' work, and within each learner's budget."""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--rounds", type=int, default=5, help="rounds for each size of batch")
+    arguments.add_argument("--sizes", type=int, nargs="+", default=list(BATCHES), choices=list(BATCHES))
+    options = arguments.parse_args()
+    with bench_database() as url, tempfile.TemporaryDirectory() as folder:
+        learners, course = make_cast()
+        with running_server(Path(folder) / "log", WEB_CONCURRENCY=str(WORKERS)) as base_url:
+            print("| events a call | over HTTP, events/s | straight, events/s | ratio (least to most) |")
+            print("|---:|---:|---:|---:|")
+            for size in options.sizes:
+                rounds = [_run_round(size, learners, course, base_url, url) for _ in range(options.rounds)]
+                _print_row(size, rounds)
+
+
+def _print_row(size: int, rounds: Sequence[tuple[float, float]]) -> None:
+    over_http, straight = (statistics.median(figures) for figures in zip(*rounds, strict=True))
+    ratios = sorted(served / stored for served, stored in rounds)
+    spread = f"{statistics.median(ratios):.0%} ({ratios[0]:.0%} to {ratios[-1]:.0%})"
+    print(f"| {size:,} | {over_http:,.0f} | {straight:,.0f} | {spread} |", flush=True)
+
+
+def _run_round(
+    size: int, learners: Sequence[Actor], course: Course, base_url: str, database_url: str
+) -> tuple[float, float]:
+    """Store the same events by HTTP and straight; return the throughput of each, in events a second."""
+    batches = [
+        (learners[number % len(learners)], make_body(size, course, number * size)) for number in range(BATCHES[size])
+    ]
+    requests = [(actor.access_token, body) for actor, body in batches]
+    over_http = _measure([partial(_send, base_url, share) for share in _deal(requests, SENDERS)])
+    rows = [make_rows(actor, body) for actor, body in batches]
+    straight = _measure([partial(_store, database_url, share) for share in _deal(rows, STRAIGHT_CONNECTIONS)])
+    return over_http, straight
+
+
+def _deal(items: Sequence[Any], hands: int) -> list[list[Any]]:
+    return [list(items[hand::hands]) for hand in range(hands)]
+
+
+def _measure(jobs: Sequence[Callable[[Any], None]]) -> float:
+    """Run each job in a process, all at once, into an empty table; return the events stored in each second."""
+    empty_tables()
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(len(jobs) + 1)
+    processes = [context.Process(target=job, args=(start.wait,)) for job in jobs]
+    connection.close()
+    for process in processes:
+        process.start()
+    start.wait()
+    began = time.perf_counter()
+    for process in processes:
+        process.join()
+    seconds = time.perf_counter() - began
+    assert all(process.exitcode == 0 for process in processes), "A sender failed."
+    return AnalyticsEvent.objects.count() / seconds
+
+
+# --- What is sent -----------------------------------------------------------------------------------------------
+
+
+def make_body(size: int, course: Course, first: int) -> bytes:
+    """Return a call's body; the events are such as the desktop client sends, so they have no ids."""
+    begin = datetime.now(UTC) - timedelta(hours=1)
+    events = [
+        {
+            "event_type": "chapter_opened",
+            "event_time": (begin + timedelta(milliseconds=number)).isoformat(),
+            "course_id": str(course.pk),
+            "chapter_id": "ch1_intro",
+            "session_id": str(uuid.UUID(int=number)),
+            "payload": {"source": "desktop", "seconds": 1.5, "view": {"scroll": 0.25, "panel": "notes"}, "n": number},
+        }
+        for number in range(first, first + size)
+    ]
+    return json.dumps({"events": events}, separators=(",", ":")).encode()
+
+
+def make_rows(actor: Actor, body: bytes) -> dict[str, Any]:
+    events = [read_event(index, raw) for index, raw in enumerate(split_events(body.decode()))]
+    return insert_parameters(actor.user.pk, events)
+
+
+def _send(base_url: str, requests: list[tuple[str, bytes]], wait: Callable[[], object]) -> None:
+    """Send over several connections, each from a thread of its own."""
+    shares = _deal(requests, CONNECTIONS_PER_SENDER)
+    address = urlsplit(base_url).netloc
+    with ThreadPoolExecutor(CONNECTIONS_PER_SENDER) as pool:
+        wait()
+        list(pool.map(partial(_send_share, address), shares))
+
+
+def _send_share(address: str, requests: list[tuple[str, bytes]]) -> None:
+    client = http.client.HTTPConnection(address)
+    for token, body in requests:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        client.request("POST", URL, body, headers)
+        response = client.getresponse()
+        content = response.read()
+        assert response.status == http.HTTPStatus.OK, content
+    client.close()
+
+
+def _store(database_url: str, batches: list[dict[str, Any]], wait: Callable[[], object]) -> None:
+    with psycopg.connect(database_url, autocommit=True) as straight:
+        wait()
+        for parameters in batches:
+            straight.execute(INSERT_EVENTS, parameters)
+
+
+# --- Where it is sent -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def bench_database() -> Iterator[str]:
+    """Make a database beside that of DATABASE_URL, or in the embedded cluster, and yield its URL."""
+    settings.CACHES["default"]["KEY_PREFIX"] = f"bench-{os.getpid()}"
+    name = connection.settings_dict["NAME"]
+    connection.settings_dict["TEST"]["NAME"] = f"bench_{os.getpid()}"
+    connection.creation.create_test_db(verbosity=0, autoclobber=True)
+    try:
+        yield test_database_url()
+    finally:
+        connection.creation.destroy_test_db(name, verbosity=0)
+
+
+def make_cast() -> tuple[list[Actor], Course]:
+    course = Course.objects.create(course_code="BENCH", title="Bench")
+    users = User.objects.bulk_create(User(email=f"bench-{number}@example.com") for number in range(LEARNERS))
+    Enrollment.objects.bulk_create(Enrollment(user=user, course=course) for user in users)
+    return [open_session(user, device_id="bench") for user in users], course
+
+
+def empty_tables() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE telemetry_analyticsevent, config_counter")
+
+
+if __name__ == "__main__":
+    main()
