@@ -16,8 +16,8 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from bench.ingest import bench_database, empty_tables, make_body, make_cast, make_rows
-from telemetry.ingest import INSERT_EVENTS, SENT_ROWS
+from bench.ingest import bench_database, empty_tables, make_body, make_cast, make_events
+from telemetry.ingest import INSERT_EVENTS, SENT_ROWS, insert_parameters
 
 BATCHES: Final = {1: 200, 100: 50, 1_000: 20}
 
@@ -91,7 +91,7 @@ def _measure(
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     for body in bodies:
         for (way, insert), learner in zip(WAYS.items(), learners, strict=False):
-            parameters = make_rows(learner, body)
+            parameters = insert_parameters(learner.user.pk, make_events(body))
             parameters["parsed"] = [
                 row | {"course_id": uuid.UUID(row["course_id"])} for row in json.loads(parameters["rows"])
             ]

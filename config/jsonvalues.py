@@ -9,7 +9,7 @@ from config import limits
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**63 - 1
 
-_LONG_INTEGER: Final = re.compile(r"[0-9]{19}")
+_LONG_INTEGER: Final = re.compile(r"[1-9][0-9]{18}")
 
 
 def text_fault(text: str) -> str | None:

@@ -135,7 +135,7 @@ def may_hold_secret(text: str) -> bool:
     """
     if "\\" in text:  # an escape could hide a hint
         return True
-    squeezed = text.translate(_SQUEEZED)
+    squeezed = _squeeze_text(text)
     for hint in _SQUEEZED_HINTS:  # `any` with a generator takes twice the time, and this runs for each event
         if hint in squeezed:
             return True
@@ -227,6 +227,15 @@ class _SqueezedCharacters(dict[int, str | None]):
 
 _REMEMBERED_CODEPOINTS: Final = 0x10000  # the characters of all living scripts
 _SQUEEZED: Final = _SqueezedCharacters()
+_ASCII_LOWERED: Final = bytes(range(256)).lower()
+_ASCII_DROPPED: Final = bytes(code for code in range(128) if not chr(code).isalnum())
+
+
+def _squeeze_text(text: str) -> str:
+    """Return what `_squeeze` makes of a text, character by character. Bytes take a quarter of the time."""
+    if text.isascii():
+        return text.encode().translate(_ASCII_LOWERED, _ASCII_DROPPED).decode()
+    return text.translate(_SQUEEZED)
 
 
 def _is_key_name(squeezed: str) -> bool:

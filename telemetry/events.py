@@ -106,7 +106,9 @@ def derive_event_id(
     beside it, would be guessed in no time. The price is that an event that held a secret is stored twice when it is
     sent again after an upgrade that changed the rules of redaction.
     """
-    content = [event_type, event_time.isoformat(), course_id, chapter_id, session_id, msgspec.Raw(payload)]
+    # The same as `isoformat`, which takes five times as long, but for the `Z` of UTC.
+    time = f"{_canonical.encode(event_time)[1:-2].decode()}+00:00"
+    content = [event_type, time, course_id, chapter_id, session_id, msgspec.Raw(payload)]
     return f"sha256:{hashlib.sha256(_canonical.encode(content)).hexdigest()}"
 
 
