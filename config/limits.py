@@ -9,7 +9,7 @@ MIB: Final = 1024 * 1024
 
 # --- Requests -------------------------------------------------------------------------------------------------
 REQUEST_BODY_MAX_BYTES: Final = 1 * MIB
-"""A larger body is 413. Chunked bodies are collected up to this size."""
+"""A larger body is 413. Chunked bodies are collected up to the largest that any call may have."""
 
 JSON_MAX_DEPTH: Final = 64
 """Nesting of objects and lists in a stored JSON value (a task snapshot, an event's payload)."""

@@ -85,7 +85,8 @@ def application(environ: dict[str, Any], start_response: Any) -> Any:
             environ["wsgi.input"] = _ChunkedBody(environ["wsgi.input"])
             environ["CONTENT_LENGTH"] = str(uploads.body_max_bytes())
         else:
-            body = environ["wsgi.input"].read(limits.REQUEST_BODY_MAX_BYTES + 1)
+            # As much as the most generous parser reads; the others see by themselves that it is too large.
+            body = environ["wsgi.input"].read(limits.EVENTS_BODY_MAX_BYTES + 1)
             environ["wsgi.input"] = BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))
     elif length := uploads.content_length(environ):

@@ -1,5 +1,6 @@
 """What only real workers can show: limits across processes, races, slow mail, odd requests on the socket."""
 
+import json
 import re
 import socket
 import time
@@ -194,6 +195,18 @@ def test_a_chunked_body_that_is_too_large(server: str) -> None:
     answer = raw(server, chunked(*[b" " * 65536] * 17))
     assert b" 413 " in answer.split(b"\r\n")[0]
     assert b"PAYLOAD_TOO_LARGE" in answer
+
+
+def test_chunked_events_may_be_as_many_bytes_as_a_call_may_have(server: str) -> None:
+    headers = {"Authorization": f"Bearer {make_actor('learner').access_token}", "Content-Type": "application/json"}
+    event = {"event_type": "x", "event_time": "2026-01-01T00:00:00Z", "payload": {"text": "y" * 2_500}}
+    body = json.dumps({"events": [{**event, "event_id": str(number)} for number in range(1_000)]}).encode()
+    assert len(body) > 2 * limits.MIB
+    blocks = (body[start : start + 65_536] for start in range(0, len(body), 65_536))
+
+    answer = httpx.post(f"{server}/v1/analytics/events:ingest", headers=headers, content=blocks)
+
+    assert (answer.status_code, answer.json().get("accepted")) == (200, 1_000)
 
 
 def test_a_percent_encoded_colon_matches_too(server: str) -> None:

@@ -59,9 +59,9 @@ CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
 def test_a_chunked_body_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     body, length = body_of(monkeypatch, b"{}", CONTENT_TYPE="application/json", **CHUNKED)
     assert (body.read(), length) == (b"{}", "2")
-    much = bytes(limits.REQUEST_BODY_MAX_BYTES + 5)
+    much = bytes(limits.EVENTS_BODY_MAX_BYTES + 5)
     body, length = body_of(monkeypatch, much, CONTENT_TYPE="application/json", **CHUNKED)
-    assert length == str(limits.REQUEST_BODY_MAX_BYTES + 1), "the parser sees that it is too large"
+    assert length == str(limits.EVENTS_BODY_MAX_BYTES + 1), "the parser sees that it is too large"
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data; boundary=x", "Multipart/Form-Data"])
