@@ -192,7 +192,7 @@ def test_a_gibibyte_through_a_small_worker(tmp_path: Path) -> None:
         assert answer.body["sha256"] == giant.sha256
         assert answer.body["size_bytes"] == giant.size_bytes > 1024 * MIB
         assert int(_status(server.worker, "VmHWM")) < 150 * 1024, "KiB, at the worker's highest"
-        assert not server.holds_temporary_file()
+        assert eventually(lambda: not server.holds_temporary_file()), "it is closed after the answer went out"
         (only,) = server.files()
         assert only == server.artifacts / BundleRelease.objects.get().artifact_key
         assert only.stat().st_size == giant.size_bytes
@@ -247,7 +247,7 @@ def test_a_credential_that_is_none_does_not_wait_for_the_body(server: Server) ->
     response = httpx.post(f"{server.url}{BUNDLES}/upload", content=iter([bytes(MIB)] * 8), headers=headers)
     assert response.status_code == 401
     assert response.json()["error"]["code"] == "INVALID_TOKEN"
-    assert not server.holds_temporary_file()
+    assert eventually(lambda: not server.holds_temporary_file())
 
 
 CUTS: Final = {"in the file": 0.5, "before the end of the form": -10, "in the last boundary": -3}
