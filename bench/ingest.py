@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -44,8 +45,11 @@ WORKERS: Final = 2
 STRAIGHT_CONNECTIONS: Final = 2
 SENDERS: Final = 2
 """Processes that send."""
-CONNECTIONS_PER_SENDER: Final = 4
+CONNECTIONS_PER_SENDER: Final = 8
+CALLS_PER_CONNECTION: Final = 20
+"""A new connection goes to the worker that takes it, which tends to be the one with less to do."""
 LEARNERS: Final = 100
+_PART_BYTES: Final = 65_536
 BATCHES: Final = {1: 4_000, 100: 1_500, 1_000: 200}
 """How many batches of each size a round sends: some seconds' work, and within each learner's budget."""
 
@@ -133,12 +137,19 @@ def make_events(body: bytes) -> list[Event]:
 
 
 def _send(base_url: str, requests: list[bytes], wait: Callable[[], object]) -> None:
-    """Send over several connections, each from a thread of its own."""
-    shares = _deal(requests, CONNECTIONS_PER_SENDER)
+    """Send over several connections at a time, each from a thread that takes the next request until none is left."""
     address = urlsplit(base_url)
+    left = SimpleQueue[bytes]()
+    for request in requests:
+        left.put(request)
     with ThreadPoolExecutor(CONNECTIONS_PER_SENDER) as pool:
         wait()
-        list(pool.map(partial(_send_share, (str(address.hostname), address.port or 80)), shares))
+        sent = [
+            pool.submit(_send_all, (str(address.hostname), address.port or 80), left)
+            for _ in range(CONNECTIONS_PER_SENDER)
+        ]
+        for thread in sent:
+            thread.result()
 
 
 def _make_request(actor: Actor, body: bytes) -> bytes:
@@ -152,15 +163,26 @@ def _make_request(actor: Actor, body: bytes) -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-def _send_share(address: tuple[str, int], requests: list[bytes]) -> None:
+def _send_all(address: tuple[str, int], left: "SimpleQueue[bytes]") -> None:
+    while not left.empty():
+        with socket.create_connection(address) as connected:
+            for _ in range(CALLS_PER_CONNECTION):
+                try:
+                    request = left.get_nowait()
+                except Empty:
+                    return
+                _call(connected, request)
+
+
+def _call(connected: socket.socket, request: bytes) -> None:
     """Speak as little HTTP as it takes: what the sender spends is missing to the server beside it."""
-    with socket.create_connection(address) as connected, connected.makefile("rb") as answers:
-        for request in requests:
-            connected.sendall(request)
-            status = answers.readline()
-            headers = dict(line.lower().split(b":", 1) for line in iter(answers.readline, b"\r\n"))
-            content = answers.read(int(headers[b"content-length"]))
-            assert status.startswith(b"HTTP/1.1 200 "), content
+    connected.sendall(request)
+    answer = b""
+    while not answer.endswith(b"}"):  # its body is a JSON object
+        part = connected.recv(_PART_BYTES)
+        assert part, "The server closed the connection."
+        answer += part
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
 
 
 def _store(database_url: str, batches: list[tuple[Actor, list[Event]]], wait: Callable[[], object]) -> None:
