@@ -161,3 +161,9 @@ class ApiError(Exception):
 
     def __post_init__(self) -> None:
         super().__init__(self.code, self.message)
+
+
+def invalid_fields(details: Sequence[FieldError]) -> ApiError:
+    """Make a VALIDATION_ERROR, with the first fault as its message: learners read only that."""
+    first = f"{details[0]['field']}: {details[0]['message']}" if details else ""
+    return ApiError(ErrorCode.VALIDATION_ERROR, first, details)

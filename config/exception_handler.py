@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from config import limits, logs
-from config.errors import ApiError, ErrorCode, FieldError
+from config.errors import ApiError, ErrorCode, FieldError, invalid_fields
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def as_api_error(exc: BaseException) -> ApiError:
         case ApiError():
             return exc
         case drf.ValidationError():
-            return _invalid_fields(list(field_errors(exc.detail)))
+            return invalid_fields(list(field_errors(exc.detail)))
         case drf.NotAuthenticated():
             return ApiError(ErrorCode.UNAUTHORIZED)
         case drf.AuthenticationFailed():
@@ -83,12 +83,6 @@ def as_api_error(exc: BaseException) -> ApiError:
             return ApiError(ErrorCode.SERVICE_UNAVAILABLE, retry_after=limits.RETRY_AFTER_OUTAGE_SECONDS)
         case _:
             return ApiError(ErrorCode.INTERNAL_ERROR)
-
-
-def _invalid_fields(details: list[FieldError]) -> ApiError:
-    """Put the first fault into the message: learners read only that."""
-    first = f"{details[0]['field']}: {details[0]['message']}" if details else ""
-    return ApiError(ErrorCode.VALIDATION_ERROR, first, details)
 
 
 def error_for_status(status: int) -> ApiError:

@@ -5,7 +5,6 @@ Django's own handlers hold small files in memory, and keep large ones under a na
 
 import hashlib
 import logging
-import queue
 import socket
 import tempfile
 import threading
@@ -24,12 +23,12 @@ from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
 
 from config import limits
-from config.errors import ApiError, ErrorCode
+from config.errors import ApiError, ErrorCode, invalid_fields
+from config.places import GiveBack, Places, busy
 
 logger = logging.getLogger(__name__)
 
 Form = tuple[QueryDict, MultiValueDict[str, UploadedFile[Any]]]
-GiveBack = Callable[[], object]
 
 _BLOCK_BYTES: Final = 256 * 1024
 
@@ -40,51 +39,6 @@ def body_max_bytes() -> int:
 
 
 # --- Places: a learner's check stays answered while staff upload ----------------------------------------------------
-
-
-class Places:
-    """Places for work that holds its thread for as long as somebody's network takes; nobody gets more than half.
-
-    A place may be given back by the garbage collector, in the middle of taking one: giving back takes no lock, and of
-    what the standard library has, only a SimpleQueue allows that.
-    """
-
-    def __init__(self, number: int) -> None:
-        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(number):
-            self._free.put(None)
-        self._each = max(1, number // 2)
-        self._holders: dict[int, Hashable] = {}
-        self._taking = threading.Lock()
-
-    def take(self, holder: Hashable | None = None) -> GiveBack:
-        """Take a place and return what gives it back, once however often it is called.
-
-        Args:
-            holder: for whom it is. None: for somebody who isn't counted.
-
-        Raises:
-            ApiError: SERVICE_UNAVAILABLE at once when none is free, or none for this holder.
-        """
-        held = [None]
-        with self._taking:
-            if holder is not None and tuple(self._holders.values()).count(holder) >= self._each:
-                raise _busy("Other uploads of yours are under way. Please try again in a moment.")
-            try:
-                self._free.get_nowait()
-            except queue.Empty:
-                raise _busy() from None
-            if holder is not None:
-                self._holders[id(held)] = holder
-
-        def give_back() -> None:
-            with suppress(IndexError):
-                place = held.pop()
-                self._holders.pop(id(held), None)
-                self._free.put(place)
-
-        return give_back
-
 
 _places: Final = Places(max(1, settings.WEB_THREADS // 4))
 """A quarter of this process's threads: downloads may hold half of them, and the rest is for what must not fail."""
@@ -102,10 +56,6 @@ def slow_place(holder: Hashable | None = None) -> Iterator[None]:
         yield
     finally:
         release()
-
-
-def _busy(message: str = "") -> ApiError:
-    return ApiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=limits.RETRY_AFTER_BUSY_SECONDS)
 
 
 # --- The pace of a body ---------------------------------------------------------------------------------------------
@@ -165,7 +115,7 @@ class _PacedBody:
         return self._is_cut or late or (seconds > limits.UPLOAD_GRACE_SECONDS and missing > _BLOCK_BYTES)
 
     def _refusal(self) -> ApiError:
-        return _busy(
+        return busy(
             f"The upload is too slow: it needs {limits.UPLOAD_MIN_BYTES_PER_SECOND:,} bytes per second on average, "
             f"and at most {limits.UPLOAD_MAX_SECONDS / 60:g} minutes."
         )
@@ -359,7 +309,7 @@ def _is_staff(request: HttpRequest) -> bool:
 
 
 def _invalid(field: str, message: str) -> ApiError:
-    return ApiError(ErrorCode.VALIDATION_ERROR, f"{field}: {message}", [{"field": field, "message": message}])
+    return invalid_fields([{"field": field, "message": message}])
 
 
 @contextmanager

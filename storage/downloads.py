@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import queue
 from dataclasses import dataclass
 from typing import IO, Final, cast
 
@@ -10,6 +9,7 @@ from django.conf import settings
 
 from config import limits
 from config.errors import ApiError, ErrorCode
+from config.places import Places
 from storage.artifacts import artifact_storage
 from storage.local import LocalArtifactStorage
 from storage.ranges import ByteRange, FilePart
@@ -18,17 +18,12 @@ from storage.signatures import check_signature
 logger = logging.getLogger(__name__)
 
 
-def make_places(threads: int) -> queue.SimpleQueue[None]:
+def make_places(threads: int) -> Places:
     """Make the places for downloads in a process of so many threads: half of them, and one at least.
 
     A download holds its thread for as long as its client takes. The other half is for the calls that must not fail.
-    A place may be given back by the garbage collector, in the middle of taking one: of what the standard library has,
-    only a SimpleQueue allows that.
     """
-    places: queue.SimpleQueue[None] = queue.SimpleQueue()
-    for _ in range(max(1, threads // 2)):
-        places.put(None)
-    return places
+    return Places(max(1, threads // 2))
 
 
 _places: Final = make_places(settings.WEB_THREADS)
@@ -49,15 +44,11 @@ class Download:
         Raises:
             ApiError: SERVICE_UNAVAILABLE at once when all places are taken, STORAGE_UNAVAILABLE.
         """
-        places = _places
+        give_back = _places.take()
         try:
-            places.get_nowait()
-        except queue.Empty:
-            raise ApiError(ErrorCode.SERVICE_UNAVAILABLE, retry_after=limits.RETRY_AFTER_BUSY_SECONDS) from None
-        try:
-            return FilePart(self._open_at(part.first), part.length, on_end=lambda: places.put(None))
+            return FilePart(self._open_at(part.first), part.length, on_end=give_back)
         except BaseException:
-            places.put(None)
+            give_back()
             raise
 
     def _open_at(self, offset: int) -> IO[bytes]:

@@ -20,6 +20,7 @@ from pytest_django.fixtures import Settings
 
 from config import limits, uploads
 from config.errors import ApiError
+from config.places import Places
 from config.urls import handler400, handler403, handler404, handler500, urlpatterns
 from tests.cast import Actor, error_code
 
@@ -66,7 +67,7 @@ def spools(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     settings.ROOT_URLCONF = __name__
     settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path / "spools")
     (tmp_path / "spools").mkdir()
-    monkeypatch.setattr(uploads, "_places", uploads.Places(1))
+    monkeypatch.setattr(uploads, "_places", Places(1))
     gc.disable()
     yield
     gc.enable()
@@ -254,7 +255,7 @@ def test_logging_in_by_a_form_with_files(staff: Actor) -> None:
 
 
 def test_a_place_is_given_back_once() -> None:
-    places = uploads.Places(1)
+    places = Places(1)
     release = places.take()
     for _ in range(3):
         release()
@@ -264,7 +265,7 @@ def test_a_place_is_given_back_once() -> None:
 
 
 def test_one_holder_has_at_most_half_of_the_places() -> None:
-    places = uploads.Places(4)
+    places = Places(4)
     first, _ = places.take("one"), places.take("one")
     with pytest.raises(ApiError) as refused:
         places.take("one")
@@ -280,7 +281,7 @@ def test_one_holder_has_at_most_half_of_the_places() -> None:
 
 
 def test_where_there_is_one_place_everybody_may_have_it() -> None:
-    uploads.Places(1).take("one")
+    Places(1).take("one")
 
 
 # --- Pace -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from config import limits, uploads
+from config.places import Places
 from courses.models import Chapter
 from storage.artifacts import artifact_size
 from tests.cast import Actor, error_code
@@ -440,7 +441,7 @@ def test_places_are_given_back(operator: APIClient, monkeypatch: pytest.MonkeyPa
 
 def test_one_token_never_has_all_places(operator: APIClient, staff: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "REQUEST_BODY_MAX_BYTES", 0)  # every upload counts as a slow one
-    monkeypatch.setattr(uploads, "_places", uploads.Places(2))
+    monkeypatch.setattr(uploads, "_places", Places(2))
     other = client_of(a_token(created_by=staff.user))
     with uploads.slow_place(ADMIN_KEY):
         response = upload(operator)

@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 
 from config import uploads
 from config.errors import ApiError
+from config.places import Places
 from tests.cast import error_code
 from updates.services.drafts import register_draft
 from updates.tests.pipelines import act
@@ -56,7 +57,7 @@ def test_bytes_that_can_not_be_fetched(operator: APIClient) -> None:
 
 def test_it_takes_a_place_and_gives_it_back(operator: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fetching takes minutes: it must not hold every thread."""
-    monkeypatch.setattr(uploads, "_places", uploads.Places(1))
+    monkeypatch.setattr(uploads, "_places", Places(1))
     release = draft(APP)
     with uploads.slow_place():
         response = act(operator, release, "verify")
