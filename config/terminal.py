@@ -3,16 +3,21 @@
 import io
 import os
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import IO, Any, Final, cast
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, DjangoHelpFormatter
 from tqdm import tqdm
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+
+class HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """Django's order of the options, and the paragraphs of the description as they are written."""
 
 
 def printable(text: str) -> str:

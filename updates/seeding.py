@@ -13,14 +13,14 @@ from django.db.models import Q
 
 from config.errors import ApiError, ErrorCode
 from courses.models import Chapter, Course
-from storage.artifacts import artifact_size, store_artifact
+from storage.artifacts import store_artifact
 from updates.bundles.base import Bundle
 from updates.bundles.build import build_bundle
 from updates.device_checks import APP_AGENTS_SCOPE, EXPERTS_SHARED_SCOPE
 from updates.models import BundleRelease, BundleType, chapter_scope_id
 from updates.principals import Principal, command
 from updates.selectors import find_release
-from updates.services.drafts import upload_draft
+from updates.services.drafts import bytes_are_there, upload_draft
 from updates.services.publication import publish_releases
 
 COURSE_CODE: Final = "SOC101"
@@ -142,7 +142,7 @@ def _seed_release(wanted: SeedBundle, principal: Principal, report: Report, warn
     if release is None or release.first_published_at is None:
         with _build(wanted) as bundle:
             return _upload(wanted, bundle, principal, report, warn)
-    if _bytes_are_there(release):
+    if bytes_are_there(release):
         report(f"{wanted}: there already ({release.state}).")
     else:
         with _build(wanted) as bundle:
@@ -160,15 +160,6 @@ def _build(wanted: SeedBundle) -> AbstractContextManager[Bundle]:
         title=wanted.title,
         required_experts=wanted.required_experts,
     )
-
-
-def _bytes_are_there(release: BundleRelease) -> bool:
-    if not release.artifact_key:
-        return True
-    try:
-        return artifact_size(key=release.artifact_key) == release.size_bytes
-    except FileNotFoundError:
-        return False
 
 
 def _upload(

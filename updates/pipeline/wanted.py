@@ -1,7 +1,7 @@
 """What a request that makes a release wants of it, where the release may be there already."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from config.errors import ApiError, ErrorCode
@@ -11,12 +11,10 @@ from updates.models import BundleRelease
 from updates.pipeline.serializers import WIRE_NAMES, stated_options
 from updates.principals import Principal
 from updates.selectors import find_release
-from updates.services.drafts import Draft, ReleaseOptions, update_draft
+from updates.services.drafts import Draft, ReleaseOptions, apply_options, options_beside
 from updates.services.publication import Terms
 
 State = BundleRelease.State
-
-_OPTIONS: Final = tuple(option.name for option in fields(ReleaseOptions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +35,7 @@ class Wanted:
 
     def options(self) -> ReleaseOptions:
         """Return the options for a draft: of a release that is there already, what isn't stated stays. One query."""
-        existing = find_release(**self.identity)
-        if existing is None:
-            return ReleaseOptions(**self.stated)
-        kept = {name: getattr(existing, name) for name in _OPTIONS}
-        return ReleaseOptions(**(kept if existing.state == State.DRAFT else {**kept, **self.stated}))
+        return options_beside(find_release(**self.identity), self.stated)
 
     def apply(self, draft: Draft, principal: Principal) -> Draft:
         """Give a draft the stated options that it has not; what was ever published keeps its own.
@@ -51,9 +45,8 @@ class Wanted:
         """
         if draft.release.state != State.DRAFT:
             return draft
-        changes = {name: value for name, value in self.stated.items() if getattr(draft.release, name) != value}
         try:
-            update_draft(release=draft.release, changes=changes, principal=principal)
+            apply_options(release=draft.release, stated=self.stated, principal=principal)
         except ApiError as error:
             changed = BundleRelease.objects.filter(pk=draft.release.pk).exclude(state=State.DRAFT).first()
             if error.code is not ErrorCode.BUNDLE_RELEASE_CONFLICT or changed is None:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import IO, Any, Final
 
@@ -13,10 +13,10 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
 from config import limits
-from config.errors import ApiError, ErrorCode, FieldError
+from config.errors import ApiError, ErrorCode, FieldError, invalid_fields
 from courses.models import Chapter
 from courses.selectors import canonical_uuid
-from storage.artifacts import delete_artifact, store_artifact
+from storage.artifacts import artifact_size, delete_artifact, store_artifact
 from updates import audit
 from updates.audit import Action, Entry
 from updates.bundles.base import BundleError, Inspection
@@ -32,15 +32,6 @@ _KEY_LOCK: Final = 7_201_003
 """First number of the advisory locks of the store's keys; the second is a hash of the key."""
 _LOCK_POLL_SECONDS: Final = 0.1
 
-_OPTIONS: Final = (
-    "is_mandatory",
-    "min_desktop_version",
-    "min_sidecar_version",
-    "strict_versions",
-    "rollout_basis_points",
-    "publish_at",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ReleaseOptions:
@@ -53,6 +44,10 @@ class ReleaseOptions:
     strict_versions: bool = False
     rollout_basis_points: int = 10_000
     publish_at: datetime | None = None
+
+
+OPTION_NAMES: Final = tuple(option.name for option in fields(ReleaseOptions))
+"""They are fields of a release by the same names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +162,25 @@ def update_draft(*, release: BundleRelease, changes: Mapping[str, Any], principa
         audit.record(Action.CHANGED, [Entry(release, differences)], principal)
 
 
+def options_beside(
+    existing: BundleRelease | None, stated: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
+) -> ReleaseOptions:
+    """Return the options with which to make a draft of a version that may be there already.
+
+    What isn't stated stays as it is. A draft that is there keeps what it has until `apply_options`.
+    """
+    if existing is None:
+        return ReleaseOptions(**{**(defaults or {}), **stated})
+    kept = {name: getattr(existing, name) for name in OPTION_NAMES}
+    return ReleaseOptions(**(kept if existing.state == BundleRelease.State.DRAFT else {**kept, **stated}))
+
+
+def apply_options(*, release: BundleRelease, stated: Mapping[str, Any], principal: Principal) -> None:
+    """Give a draft the stated options that it has not. Raises as `update_draft`."""
+    changes = {name: value for name, value in stated.items() if getattr(release, name) != value}
+    update_draft(release=release, changes=changes, principal=principal)
+
+
 def delete_draft(*, release: BundleRelease, principal: Principal) -> None:
     """Delete a draft and its bytes, so that other bytes can take its version.
 
@@ -210,6 +224,20 @@ def inspect(file: IO[bytes], release: BundleRelease, *, sha256: str | None = Non
 def artifact_key(*, bundle_type: str, scope_id: str, version: str) -> str:
     """The key of a release's archive in the store."""
     return f"{settings.OSS_BUNDLE_PREFIX}{bundle_type}/{scope_id}/{version}/bundle.tar.gz"
+
+
+def bytes_are_there(release: BundleRelease) -> bool:
+    """Say whether the store has as many bytes of a release as it should; of one that lies elsewhere, always.
+
+    Raises:
+        ApiError: STORAGE_UNAVAILABLE.
+    """
+    if not release.artifact_key:
+        return True
+    try:
+        return artifact_size(key=release.artifact_key) == release.size_bytes
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -349,9 +377,7 @@ def _telling_fields() -> Iterator[None]:
         details: list[FieldError] = [
             {"field": name, "message": message} for name, messages in error.message_dict.items() for message in messages
         ]
-        raise ApiError(
-            ErrorCode.VALIDATION_ERROR, f"{details[0]['field']}: {details[0]['message']}", details
-        ) from error
+        raise invalid_fields(details) from error
 
 
 def draft_warnings(release: BundleRelease) -> list[str]:
@@ -373,7 +399,7 @@ def _insert_draft(draft: BundleRelease, principal: Principal, warnings: Sequence
             _refuse_other_bytes(found, draft)
             return Draft(found, is_new, [*_kept_options(found, draft), *told])
         changes: dict[str, tuple[Any, Any]] = {
-            name: (None, getattr(found, name)) for name in ("sha256", "size_bytes", "required_experts", *_OPTIONS)
+            name: (None, getattr(found, name)) for name in ("sha256", "size_bytes", *OPTION_NAMES)
         }
         audit.record(Action.CREATED, [Entry(found, changes)], principal, told)
     return Draft(found, is_new, told)

@@ -18,8 +18,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from config import limits
-from config.errors import ApiError, ErrorCode, FieldError
-from storage.artifacts import artifact_size
+from config.errors import ApiError, ErrorCode, invalid_fields
 from updates import audit
 from updates.audit import Action, Entry
 from updates.catalogue import catalogue
@@ -27,7 +26,7 @@ from updates.models import Ability, BundleRelease
 from updates.principals import Principal
 from updates.selection import WHOLE_ROLLOUT
 from updates.selectors import missing_experts
-from updates.services.drafts import check_release, refusal
+from updates.services.drafts import bytes_are_there, check_release, refusal
 from updates.services.notices import notices_of_publication, notices_of_widening, notices_of_withdrawal
 
 _PUBLICATION_LOCK: Final = 7_201_001
@@ -241,13 +240,7 @@ def _publication_times(count: int) -> list[datetime]:
 
 
 def _check_bytes_present(release: BundleRelease) -> None:
-    if not release.artifact_key:
-        return
-    try:
-        size = artifact_size(key=release.artifact_key)
-    except FileNotFoundError:
-        size = None
-    if size != release.size_bytes:
+    if not bytes_are_there(release):
         raise ApiError(
             ErrorCode.BUNDLE_RELEASE_CONFLICT,
             f"The bytes of {release} are not in the artifact store. Upload the archive again.",
@@ -274,8 +267,7 @@ def _check_together(releases: Sequence[BundleRelease]) -> None:
 def _check_rollout(rollout_basis_points: int) -> None:
     if not 0 <= rollout_basis_points <= WHOLE_ROLLOUT:
         message = "This must be from 0 to 100, with at most two decimals."
-        details: list[FieldError] = [{"field": "rollout_percent", "message": message}]
-        raise ApiError(ErrorCode.VALIDATION_ERROR, f"rollout_percent: {message}", details)
+        raise invalid_fields([{"field": "rollout_percent", "message": message}])
 
 
 def _common_terms(releases: Sequence[BundleRelease], terms: Terms) -> tuple[int, datetime | None]:

@@ -1,15 +1,15 @@
 """`manage.py prune_artifacts`: remove what broken uploads and deleted drafts have left in the artifact store."""
 
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError
 
 from config import limits
-from config.terminal import printable
+from config.terminal import HelpFormatter, printable
 from updates.management import terminal
 from updates.services.pruning import Outcome, Verdict, prune_artifacts, prune_unfinished_uploads
 
@@ -22,15 +22,11 @@ goes on. Run it daily; several machines may run it at once. Where two deployment
 OSS_BUNDLE_PREFIX: what the other one's releases name has no release here."""
 
 
-class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """Django's order of the options, and the paragraphs of the description as they are written."""
-
-
 class Command(BaseCommand):
     help = _HELP
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        return super().create_parser(prog_name, subcommand, formatter_class=_HelpFormatter, **kwargs)
+        return super().create_parser(prog_name, subcommand, formatter_class=HelpFormatter, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -77,12 +73,8 @@ class Command(BaseCommand):
                 if lists and verdict.outcome is not Outcome.NAMED:
                     self.stdout.write(_line(verdict))
         finally:
-            self.stdout.write(
-                f"{counts.total():,} objects, {counts.total() - counts[Outcome.NAMED]:,} without a release."
-            )
-            for outcome in counts:
-                if outcome is not Outcome.NAMED:
-                    self.stdout.write(f"  {outcome}: {counts[outcome]:,} ({sizes[outcome]:,} bytes)")
+            for line in _totals(counts, sizes):
+                self.stdout.write(line)
         return counts[Outcome.UNNAMED]
 
     def _prune_unfinished(self, grace: timedelta) -> None:

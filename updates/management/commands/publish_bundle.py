@@ -3,20 +3,19 @@
 import hashlib
 import os
 import tempfile
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError
 
 from config import limits
 from config.errors import ApiError
-from config.terminal import Progress, printable
+from config.terminal import HelpFormatter, Progress, printable
 from updates.bundles.base import Bundle
 from updates.bundles.build import build_bundle
 from updates.bundles.sources import source_bytes
@@ -24,7 +23,7 @@ from updates.management import terminal
 from updates.models import FIXED_SCOPES, BundleRelease, BundleType
 from updates.principals import Principal, command
 from updates.selectors import find_release
-from updates.services.drafts import Draft, ReleaseOptions, update_draft, upload_draft
+from updates.services.drafts import OPTION_NAMES, Draft, apply_options, options_beside, upload_draft
 from updates.services.publication import ensure_published
 
 _BLOCK_BYTES: Final = 1024 * 1024
@@ -50,16 +49,12 @@ The same command again changes nothing and succeeds. What was withdrawn is not p
 and then publish the drafts in one act: `manage.py releases publish ID ID ...`."""
 
 
-class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """Django's order of the options, and the paragraphs of the description as they are written."""
-
-
 class Command(BaseCommand):
     help = _HELP
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
         # Django's own --version, of Django, gives way to the release's.
-        kwargs |= {"formatter_class": _HelpFormatter, "conflict_handler": "resolve"}
+        kwargs |= {"formatter_class": HelpFormatter, "conflict_handler": "resolve"}
         return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -118,7 +113,7 @@ class Command(BaseCommand):
             progress = Progress(self, options["verbosity"])
             scope_id = _scope(options["bundle_type"], options["scope"])
             _check(scope_id, options)
-            asked = {f.name: options[f.name] for f in fields(ReleaseOptions) if options[f.name] is not None}
+            asked = {name: options[name] for name in OPTION_NAMES if options[name] is not None}
             with _bundle(scope_id, options, progress) as bundle:
                 draft = _upload(bundle, scope_id, options, asked, principal, progress)
             self._report(draft, asked, principal, only_draft=options["draft"])
@@ -127,7 +122,7 @@ class Command(BaseCommand):
         release, was = draft.release, draft.release.state
         terminal.warn(self, draft.warnings)
         if was == BundleRelease.State.DRAFT and not draft.is_new:
-            _change(release, asked, principal)
+            apply_options(release=release, stated=asked, principal=principal)
         if not only_draft:
             release = self._publish(release, principal)
         there_already = "" if draft.is_new or release.state != was else "There already: "
@@ -246,18 +241,5 @@ def _upload(
             file=file,
             sha256=bundle.sha256,
             principal=principal,
-            options=_options(find_release(**identity), asked),
+            options=options_beside(find_release(**identity), asked, defaults={"is_mandatory": False}),
         )
-
-
-def _options(existing: BundleRelease | None, asked: Mapping[str, Any]) -> ReleaseOptions:
-    """What isn't asked for stays as it is; a draft that is there already is changed to what is asked afterwards."""
-    if existing is None:
-        return ReleaseOptions(**{"is_mandatory": False, **asked})
-    kept = {field.name: getattr(existing, field.name) for field in fields(ReleaseOptions)}
-    return ReleaseOptions(**(kept if existing.state == BundleRelease.State.DRAFT else {**kept, **asked}))
-
-
-def _change(release: BundleRelease, asked: Mapping[str, Any], principal: Principal) -> None:
-    changes = {name: value for name, value in asked.items() if getattr(release, name) != value}
-    update_draft(release=release, changes=changes, principal=principal)

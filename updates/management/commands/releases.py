@@ -4,19 +4,19 @@ import json
 import os
 import re
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError
 from django.db.models import prefetch_related_objects
 from django.template.defaultfilters import filesizeformat
 
 from config import limits
 from config.errors import ApiError
-from config.terminal import printable
+from config.terminal import HelpFormatter, printable
 from courses.selectors import canonical_uuid
 from updates.management import terminal
 from updates.models import BundleRelease, BundleType, ReleaseEvent
@@ -42,15 +42,11 @@ experts/data_inspector@1.2.0 or chapter/SOC101/ch1_intro@1.0.0. What is publishe
 withdrawn together."""
 
 
-class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """Django's order of the options, and the paragraphs of the description as they are written."""
-
-
 class Command(BaseCommand):
     help = _HELP
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        return super().create_parser(prog_name, subcommand, formatter_class=_HelpFormatter, **kwargs)
+        return super().create_parser(prog_name, subcommand, formatter_class=HelpFormatter, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--type", dest="bundle_type", choices=BundleType.values)
