@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import serializers, services
-from config.api import ApiViewSet, validated
+from config.api import ApiViewSet, respond, validated
 from config.errors import ErrorCode
 from config.openapi import operation
 from config.ratelimit import client_address
@@ -37,7 +37,7 @@ class AuthViewSet(ApiViewSet):
             **validated(request, serializers.EmailCodeRequest), address=client_address(request)
         )
         answer = {"sent": True, "expires_in_seconds": sent.expires_in_seconds, "dev_code": sent.dev_code}
-        return Response(serializers.EmailCodeAnswer(answer).data)
+        return respond(serializers.EmailCodeAnswer, answer)
 
     @operation(
         summary="Make an account",
@@ -86,12 +86,12 @@ class AuthViewSet(ApiViewSet):
     def refresh(self, request: Request) -> Response:
         access_token = services.refresh_access_token(**validated(request, serializers.RefreshRequest))
         answer = {"access_token": access_token, "access_token_expires_in": settings.ACCESS_TOKEN_EXPIRE_SECONDS}
-        return Response(serializers.RefreshAnswer(answer).data)
+        return respond(serializers.RefreshAnswer, answer)
 
     @operation(summary="Log out", request=serializers.LogoutRequest, answer=serializers.LogoutAnswer)
     def logout(self, request: Request) -> Response:
         services.log_out(**validated(request, serializers.LogoutRequest))
-        return Response(serializers.LogoutAnswer({"success": True}).data)
+        return respond(serializers.LogoutAnswer, {"success": True})
 
 
 def _session_answer(opened: services.OpenedSession) -> dict[str, object]:
@@ -110,4 +110,4 @@ def _session_answer(opened: services.OpenedSession) -> dict[str, object]:
 class MeViewSet(ApiViewSet):
     @operation(summary="Who am I?", answer=serializers.UserAnswer, authenticated=True)
     def retrieve(self, request: Request) -> Response:
-        return Response(serializers.UserAnswer(request.user).data)
+        return respond(serializers.UserAnswer, request.user)

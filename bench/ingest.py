@@ -5,7 +5,8 @@ the same events twice: by HTTP, over kept connections, from processes on this ma
 statement of the server, over two connections of psycopg, with a commit for each batch. Throughput is what lies in the
 table afterwards, divided by the time from the first byte to the last answer.
 
-The machine is never quiet: look at the ratios, which come from one run, and at their spread.
+The machine is never quiet: look at the ratios, which come from one run, and at their spread. What a call costs of the
+processor, in the workers and in PostgreSQL, says more when others are at work.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,7 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.models import User
+from bench.processor import Meter, database_seconds, server_seconds
 from courses.models import Course, Enrollment
 from telemetry.events import Event, read_event
 from telemetry.ingest import INSERT_EVENTS, insert_parameters
@@ -62,32 +65,47 @@ def main() -> None:
     with bench_database() as url, tempfile.TemporaryDirectory() as folder:
         learners, course = make_cast()
         with running_server(Path(folder) / "log", WEB_CONCURRENCY=str(WORKERS)) as base_url:
-            print("| events a call | over HTTP, events/s | straight, events/s | ratio (least to most) |")
-            print("|---:|---:|---:|---:|")
+            print(
+                "| events a call | over HTTP, events/s | straight, events/s | ratio (least to most) "
+                "| workers, ms a call | PostgreSQL, ms a call |"
+            )
+            print("|---:|---:|---:|---:|---:|---:|")
             for size in options.sizes:
                 rounds = [_run_round(size, learners, course, base_url, url) for _ in range(options.rounds)]
                 _print_row(size, rounds)
 
 
-def _print_row(size: int, rounds: Sequence[tuple[float, float]]) -> None:
-    over_http, straight = (statistics.median(figures) for figures in zip(*rounds, strict=True))
-    ratios = sorted(served / stored for served, stored in rounds)
+@dataclass(frozen=True)
+class Round:
+    """Throughputs in events a second, and what a call by HTTP cost of the processor in ms."""
+
+    served: float
+    stored: float
+    workers_ms: float
+    database_ms: float
+
+
+def _print_row(size: int, rounds: Sequence[Round]) -> None:
+    served, stored, workers_ms, database_ms = (
+        statistics.median(figures) for figures in zip(*map(astuple, rounds), strict=True)
+    )
+    ratios = sorted(one.served / one.stored for one in rounds)
     spread = f"{statistics.median(ratios):.0%} ({ratios[0]:.0%} to {ratios[-1]:.0%})"
-    print(f"| {size:,} | {over_http:,.0f} | {straight:,.0f} | {spread} |", flush=True)
+    print(f"| {size:,} | {served:,.0f} | {stored:,.0f} | {spread} | {workers_ms:.2f} | {database_ms:.2f} |", flush=True)
 
 
-def _run_round(
-    size: int, learners: Sequence[Actor], course: Course, base_url: str, database_url: str
-) -> tuple[float, float]:
-    """Store the same events by HTTP and straight; return the throughput of each, in events a second."""
+def _run_round(size: int, learners: Sequence[Actor], course: Course, base_url: str, database_url: str) -> Round:
+    """Store the same events by HTTP and straight."""
     batches = [
         (learners[number % len(learners)], make_body(size, course, number * size)) for number in range(BATCHES[size])
     ]
     requests = [_make_request(actor, body) for actor, body in batches]
-    over_http = _measure([partial(_send, base_url, share) for share in _deal(requests, SENDERS)])
+    workers, database = Meter(server_seconds), Meter(database_seconds)
+    served = _measure([partial(_send, base_url, share) for share in _deal(requests, SENDERS)])
+    workers_ms, database_ms = (meter.stop() / len(batches) * 1_000 for meter in (workers, database))
     events = [(actor, make_events(body)) for actor, body in batches]
-    straight = _measure([partial(_store, database_url, share) for share in _deal(events, STRAIGHT_CONNECTIONS)])
-    return over_http, straight
+    stored = _measure([partial(_store, database_url, share) for share in _deal(events, STRAIGHT_CONNECTIONS)])
+    return Round(served, stored, workers_ms, database_ms)
 
 
 def _deal(items: Sequence[Any], hands: int) -> list[list[Any]]:

@@ -3,7 +3,7 @@
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from config.api import ApiViewSet, caller_id, validated
+from config.api import ApiViewSet, caller_id, respond, validated
 from config.errors import ErrorCode
 from config.openapi import operation
 from courses import selectors, serializers, services
@@ -13,7 +13,7 @@ class CourseViewSet(ApiViewSet):
     @operation(summary="My courses, the newest first", answer=serializers.MyCoursesAnswer, authenticated=True)
     def my(self, request: Request) -> Response:
         enrollments = selectors.list_my_courses(user_id=caller_id(request))
-        return Response(serializers.MyCoursesAnswer({"courses": enrollments}).data)
+        return respond(serializers.MyCoursesAnswer, {"courses": enrollments})
 
     @operation(
         summary="Join a course",
@@ -24,7 +24,7 @@ class CourseViewSet(ApiViewSet):
     )
     def join(self, request: Request) -> Response:
         enrollment = services.join_course(user_id=caller_id(request), **validated(request, serializers.JoinRequest))
-        return Response(serializers.JoinAnswer({"course": enrollment}).data)
+        return respond(serializers.JoinAnswer, {"course": enrollment})
 
     @operation(
         summary="One course",
@@ -34,7 +34,7 @@ class CourseViewSet(ApiViewSet):
     )
     def retrieve(self, request: Request, course_id: str) -> Response:
         enrollment = selectors.get_enrolled_course(user_id=caller_id(request), course_id=course_id)
-        return Response(serializers.CourseAnswer(enrollment).data)
+        return respond(serializers.CourseAnswer, enrollment)
 
     @operation(
         summary="The chapters of a course, in order",
@@ -45,4 +45,4 @@ class CourseViewSet(ApiViewSet):
     def chapters(self, request: Request, course_id: str) -> Response:
         enrollment = selectors.get_enrolled_course(user_id=caller_id(request), course_id=course_id)
         chapters = selectors.list_chapters(user_id=caller_id(request), course=enrollment.course)
-        return Response(serializers.ChaptersAnswer({"course_id": enrollment.course_id, "chapters": chapters}).data)
+        return respond(serializers.ChaptersAnswer, {"course_id": enrollment.course_id, "chapters": chapters})

@@ -13,7 +13,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from config.api import ApiViewSet, caller_id, validated
+from config.api import ApiViewSet, caller_id, respond, validated
 from config.errors import ApiError, ErrorCode
 from config.exception_handler import json_error
 from config.openapi import operation
@@ -34,7 +34,7 @@ class OssViewSet(ApiViewSet):
     def resolve_artifact_url(self, request: Request) -> Response:
         fields = {"expires_seconds": None, **validated(request, serializers.ResolveRequest)}
         url = services.resolve_artifact_url(**fields, user_id=caller_id(request), base_url=public_base_url(request))
-        return Response(serializers.ResolveAnswer({"artifact_url": url}).data)
+        return respond(serializers.ResolveAnswer, {"artifact_url": url})
 
     @operation(
         summary="Get temporary credentials for downloads from the bucket",
@@ -54,7 +54,7 @@ class OssViewSet(ApiViewSet):
             **validated(request, serializers.CredentialsRequest),
         }
         issued = services.issue_download_credentials(**fields, user_id=caller_id(request))
-        return Response(serializers.CredentialsAnswer(issued).data)
+        return respond(serializers.CredentialsAnswer, issued)
 
 
 class DownloadResponse(FileResponse):

@@ -4,7 +4,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config import limits
-from config.api import ApiViewSet, caller_id, validated
+from config.api import ApiViewSet, caller_id, respond, validated
 from config.errors import ErrorCode
 from config.openapi import operation
 from telemetry import ingest, serializers, services
@@ -24,7 +24,7 @@ class ProgressViewSet(ApiViewSet):
     def record(self, request: Request) -> Response:
         fields = validated(request, serializers.ChapterProgressRequest)
         report = services.record_chapter_progress(user_id=caller_id(request), **fields)
-        return Response(serializers.ChapterProgressAnswer(report).data)
+        return respond(serializers.ChapterProgressAnswer, report)
 
 
 class AnalyticsViewSet(ApiViewSet):
@@ -45,4 +45,4 @@ class AnalyticsViewSet(ApiViewSet):
     )
     def ingest(self, request: Request) -> Response:
         result = ingest.ingest_events(user_id=caller_id(request), events=sent_events(request))
-        return Response(serializers.EventsAnswer(result).data)
+        return respond(serializers.EventsAnswer, result)

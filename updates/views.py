@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from accounts.models import DeviceSession
 from accounts.services import note_client_versions
-from config.api import ApiViewSet, validated
+from config.api import ApiViewSet, respond, validated
 from config.errors import ErrorCode
 from config.openapi import operation
 from config.urlbase import public_base_url
@@ -33,7 +33,7 @@ class UpdateViewSet(ApiViewSet):
         check = device_checks.check_app(
             session=session, installed=fields.get("installed") or {}, base_url=public_base_url(request)
         )
-        return Response(serializers.CheckAppAnswer(check).data)
+        return respond(serializers.CheckAppAnswer, check)
 
     @operation(
         summary="Which bundles have to be installed before this chapter is opened?",
@@ -51,7 +51,7 @@ class UpdateViewSet(ApiViewSet):
             installed=fields.get("installed") or {},
             base_url=public_base_url(request),
         )
-        return Response(serializers.CheckChapterAnswer(check).data)
+        return respond(serializers.CheckChapterAnswer, check)
 
 
 def _real_version(sent: str | None) -> str | None:

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import DatabaseError, connection
+
+from tests.cast import Actor
 
 
 def logged(message: str, *arguments: Any, **options: Any) -> str:
@@ -52,3 +55,40 @@ def test_a_traceback_keeps_its_lines_and_is_no_record() -> None:
 def test_a_stack_keeps_its_lines() -> None:
     lines = logged("Here", sinfo="Stack (most recent call last):\n  File x").splitlines()
     assert lines[1:] == ["  Stack (most recent call last):", "    File x"]
+
+
+# --- Secrets ----------------------------------------------------------------------------------------------------
+
+KEY = "sk-abcdefghijklmnop0123456789"
+
+
+def test_a_secret_in_a_line_is_redacted() -> None:
+    assert logged("Refused: %s", f"Authorization: Bearer {KEY}").endswith("Refused: Authorization: [redacted]\n")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        # "Failing row contains (…)", "Key (…)=(…)", "invalid input syntax", and an excerpt of the statement
+        f"INSERT INTO accounts_user (id, email) VALUES (gen_random_uuid(), '{KEY}')",
+        f"CREATE TEMPORARY TABLE twice (a text UNIQUE); INSERT INTO twice VALUES ('{KEY}'), ('{KEY}')",
+        f"SELECT '{KEY}'::uuid",
+        f"SELECT '{KEY}' FROM nowhere",
+    ],
+)
+@pytest.mark.django_db
+def test_a_value_that_the_database_complains_of_is_redacted(statement: str) -> None:
+    with pytest.raises(DatabaseError) as raised, connection.cursor() as cursor:
+        cursor.execute(statement)
+    assert KEY in str(raised.value)
+    text = logged("It failed", exc_info=(raised.type, raised.value, raised.tb))
+    assert KEY not in text
+    assert "[redacted]" in text
+
+
+def test_no_log_shows_what_a_statement_is_given(learner: Actor, caplog: pytest.LogCaptureFixture) -> None:
+    """A chapter may have a code that looks like a key, so it goes to the database as it is."""
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "django.db.backends"):
+        body = {"course_id": str(learner.user.pk), "chapter_id": "sk-learn-basics", "status": "COMPLETED"}
+        assert learner.post("/v1/progress/chapter", body).status_code == 403
+    assert "sk-learn-basics" not in caplog.text

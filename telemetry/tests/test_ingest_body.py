@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError, ValidationError
 
 from config import limits
-from config.errors import ApiError
+from config.errors import ApiError, ErrorCode
 from telemetry.events import EventRefusedError, read_event, shown_event_id
 from telemetry.models import AnalyticsEvent, ChapterProgress
 from telemetry.parsers import split_events
@@ -236,6 +237,34 @@ def test_the_last_of_two_fields_counts(learner: Actor) -> None:
     for bad in ('{"a": 1}', '{"a": NaN}'):
         answer = post(learner, f'{{"events": [{bad}, {bad}], "events": [{GOOD}]}}').json()
         assert (answer["accepted"], answer["failed"]) == (1, 0)
+
+
+@pytest.mark.parametrize("element", ["{}", "1", '{"a":{}}'])
+def test_many_elements_take_little_memory(element: str) -> None:
+    """As one list they would be up to 2 million objects, in 150 MB."""
+    content = (
+        f'{{"events":[{element}' + f",{element}" * (limits.EVENTS_BODY_MAX_BYTES // (len(element) + 1) - 10) + "]}"
+    )
+    tracemalloc.start()
+    try:
+        with pytest.raises(ApiError) as refused:
+            split_events(content)
+        assert tracemalloc.get_traced_memory()[1] < limits.MIB
+    finally:
+        tracemalloc.stop()
+    assert refused.value.code is ErrorCode.PAYLOAD_TOO_LARGE
+
+
+def test_the_most_events_with_many_elements_of_their_own() -> None:
+    """So many commas are read by another decoder."""
+    sent = [json.dumps(event(number=number, payload={"list": [1] * 100})) for number in range(1_000)]
+    assert [bytes(raw).decode() for raw in split_events(f'{{"events": [{", ".join(sent)}]}}')] == sent
+    with pytest.raises(ApiError):
+        split_events(f'{{"events": [{", ".join([*sent, sent[0]])}]}}')
+    with pytest.raises(ValidationError):
+        split_events(f'{{"events": [{", ".join([*sent[1:], "[]"])}]}}')
+    with pytest.raises(ParseError):
+        split_events(f'{{"events": [{", ".join(sent)}')
 
 
 @pytest.mark.parametrize(
