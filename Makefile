@@ -15,10 +15,10 @@ DEV := $(VENV)/.installed-dev-$(shell cksum < requirements/dev.txt | tr -d ' ')
 
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help venv dev run test lint lock
+.PHONY: help venv dev run test lint lock messages
 
 help: ## List these targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 venv: $(RUNTIME) ## Install what the server needs into .venv.
 
@@ -37,6 +37,9 @@ lint: $(DEV) ## Check style, types, imports, migrations and the OpenAPI document
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+messages: $(DEV) ## Collect what the admin says and compile its translations in config/locale.
+	@$(BIN)/python -m config.locale.catalogue
 
 lock: ## Pin requirements/*.in into *.txt; make lock ARGS=--upgrade takes the newest versions.
 	@$(call make-venv,.venv-lock)

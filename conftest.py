@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from courses.models import Chapter, Course, Enrollment
 from tests.cast import Actor, make_actor
 from updates.catalogue import catalogue
+from updates.services.adoption import memory as adoption_memory
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,8 +24,9 @@ def _empty_store() -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh_memory() -> None:
-    """Forget what outlives a test's rollback: counts in Redis, and the worker's picture of the releases."""
+    """Forget what outlives a test's rollback: counts in Redis, and what the worker knows of releases and devices."""
     catalogue.forget()
+    adoption_memory.start_anew()
     if settings.REDIS_URL:
         _forget_redis_counts()
 

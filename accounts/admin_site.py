@@ -4,32 +4,64 @@ import unicodedata
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin, messages
-from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext_lazy as _
+from unfold.forms import AuthenticationForm
+from unfold.sites import UnfoldAdminSite
 
-from accounts.models import normalize_email
+from accounts.models import User, normalize_email
 from accounts.slots import password_hash_slot
 from config import limits, ratelimit
 from config.errors import ApiError
+from config.overview import overview
+from config.search import Query, search
 
 
-class LoginForm(AdminAuthenticationForm):
+class LoginForm(AuthenticationForm):
     """Django's message says that both fields may be case-sensitive, which emails are not."""
 
     error_messages = {
-        **AdminAuthenticationForm.error_messages,
-        "invalid_login": "This is not the email address and password of a staff account.",
+        **AuthenticationForm.error_messages,
+        "invalid_login": _("This is not the email address and password of a staff account."),
     }
 
 
-class AdminSite(admin.AdminSite):
-    """Django's admin site; a refused login shows the form again with 429 or 503 and the reason."""
+class AdminSite(UnfoldAdminSite):
+    """The admin site, as unfold draws it; a refused login shows the form again with 429 or 503 and the reason."""
 
     site_header = site_title = settings.APP_NAME
-    index_title = "Administration"
+    index_title = _("Overview")
     site_url = "/docs"
     login_form = LoginForm
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Answer "is everything all right?", as far as the person may know."""
+        assert isinstance(request.user, User)
+        return super().index(request, {"report": overview(person=request.user), **(extra_context or {})})
+
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Find courses, chapters, releases and people.
+
+        unfold's own keeps finds in the cache, where a permission that was taken away would not count.
+        """
+        assert isinstance(request.user, User)
+        typing = "while-typing" in request.GET
+        query = Query.of(request.GET.get("q", ""))
+        limit = limits.ADMIN_SEARCH_HITS_WHILE_TYPING if typing else limits.ADMIN_SEARCH_HITS
+        found = search(person=request.user, query=query, limit=limit)
+        context = {
+            "title": _("Search"),
+            "query": query,
+            "found": found,
+            "count": sum(len(hits.hits) for hits in found),
+            "more": any(hits.more for hits in found),
+            **(extra_context or {}),
+        }
+        if typing:
+            return TemplateResponse(request, "admin/search_results.html", context)
+        return TemplateResponse(request, "admin/search.html", {**self.each_context(request), **context})
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method != "POST":

@@ -9,8 +9,9 @@ import idna
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models, transaction
-from django.db.models.functions import Lower
+from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 
 def normalize_email(email: str) -> str:
@@ -50,12 +51,14 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser, PermissionsMixin):
     """An account. `id` is the `sub` of its access tokens for life: clients file their data under it."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    email = models.EmailField(max_length=254, unique=True)
-    display_name = models.CharField(max_length=120)
-    is_active = models.BooleanField(default=True, help_text="An inactive account can't log in, and its sessions end.")
-    is_staff = models.BooleanField(default=False, help_text="May open the admin.")
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    id = models.UUIDField(_("ID"), primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField(_("email"), max_length=254, unique=True)
+    display_name = models.CharField(_("display name"), max_length=120)
+    is_active = models.BooleanField(
+        _("active"), default=True, help_text=_("An inactive account can't log in, and its sessions end.")
+    )
+    is_staff = models.BooleanField(_("staff"), default=False, help_text=_("May open the admin."))
+    created_at = models.DateTimeField(_("made at (UTC)"), default=timezone.now, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -65,12 +68,23 @@ class User(AbstractBaseUser, PermissionsMixin):
     _password_taken_away = False
 
     class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
         constraints = [
             models.CheckConstraint(condition=models.Q(email=Lower("email")), name="accounts_user_email_is_lower_case"),
+        ]
+        # For the admin's list, in the order of the emails: the few among a million.
+        indexes = [
+            models.Index(fields=["email"], condition=models.Q(is_staff=True), name="accounts_staff_by_email"),
+            models.Index(fields=["email"], condition=models.Q(is_active=False), name="accounts_inactive_by_email"),
         ]
 
     def __str__(self) -> str:
         return self.email
+
+    def get_full_name(self) -> str:
+        """Return the name that the admin shows beside the email."""
+        return self.display_name
 
     def clean(self) -> None:
         self.email = normalize_email(self.email)
@@ -114,6 +128,10 @@ class EmailVerificationCode(models.Model):
         return self.email
 
 
+LAST_SEEN = Coalesce("last_refreshed_at", "created_at")
+"""When a session logged in or refreshed last."""
+
+
 class DeviceSession(models.Model):
     """One login on one device.
 
@@ -121,31 +139,59 @@ class DeviceSession(models.Model):
     Until `device_confirmed_at` is set, the first device id that comes along becomes the session's.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(_("ID"), primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(
         User,
         on_delete=models.SET_NULL,
         null=True,
         related_name="device_sessions",
-        help_text="Empty: the account was deleted. The session stays, so that its device is told so.",
+        verbose_name=_("user"),
+        help_text=_("Empty: the account was deleted. The session stays, so that its device is told so."),
     )
-    device_id = models.CharField(max_length=255)
-    device_confirmed_at = models.DateTimeField(null=True, blank=True)
+    device_id = models.CharField(_("device ID"), max_length=255)
+    device_confirmed_at = models.DateTimeField(_("device confirmed at (UTC)"), null=True, blank=True)
     refresh_digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the refresh token, hex.")
-    created_at = models.DateTimeField(default=timezone.now)
-    expires_at = models.DateTimeField()
-    last_refreshed_at = models.DateTimeField(null=True, blank=True)
-    superseded_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
-    desktop_version = models.CharField(max_length=64, blank=True, help_text="The last real one that was reported.")
-    sidecar_version = models.CharField(max_length=64, blank=True, help_text="The last real one that was reported.")
+    created_at = models.DateTimeField(_("logged in at (UTC)"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires at (UTC)"))
+    last_refreshed_at = models.DateTimeField(_("last refreshed at (UTC)"), null=True, blank=True)
+    superseded_at = models.DateTimeField(_("superseded at (UTC)"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked at (UTC)"), null=True, blank=True)
+    desktop_version = models.CharField(
+        _("desktop version"), max_length=64, blank=True, help_text=_("The last real one that was reported.")
+    )
+    sidecar_version = models.CharField(
+        _("sidecar version"), max_length=64, blank=True, help_text=_("The last real one that was reported.")
+    )
 
     class Meta:
+        verbose_name = _("device")
+        verbose_name_plural = _("devices")
         constraints = [
             models.UniqueConstraint(
                 fields=["user", "device_id"],
                 condition=models.Q(superseded_at=None, revoked_at=None),
                 name="accounts_one_refreshable_session_per_device",
+            ),
+        ]
+        indexes = [
+            # For the admin's list, the newest first: of all, of those that ended, and by a device id's beginning.
+            models.Index(fields=["-created_at"], name="accounts_session_by_login"),
+            models.Index(
+                fields=["-created_at"], condition=models.Q(revoked_at__isnull=False), name="accounts_session_revoked"
+            ),
+            models.Index(
+                fields=["-created_at"],
+                condition=models.Q(superseded_at__isnull=False),
+                name="accounts_session_superseded",
+            ),
+            models.Index(fields=["device_id"], opclasses=["varchar_pattern_ops"], name="accounts_session_by_device"),
+            # Counting the active devices reads this alone. The planner sees that only when the columns of the
+            # expression are in the index as well.
+            models.Index(
+                LAST_SEEN,
+                name="accounts_session_by_last_seen",
+                include=["created_at", "last_refreshed_at", "desktop_version", "sidecar_version"],
+                condition=models.Q(superseded_at=None, revoked_at=None),
             ),
         ]
 

@@ -359,3 +359,17 @@ def note_client_versions(*, session: DeviceSession, desktop_version: str | None,
         DeviceSession.objects.filter(pk=session.pk).update(**changed)
         for name, value in changed.items():
             setattr(session, name, value)
+
+
+# --- Accounts ---------------------------------------------------------------------------------------------------
+
+
+def set_user_active(*, user: User, is_active: bool) -> bool:
+    """Let an account in again, or shut it out and end its sessions; False when it was so already."""
+    with transaction.atomic():
+        row = User.objects.select_for_update(no_key=True).exclude(is_active=is_active).filter(pk=user.pk).first()
+        if row is None:
+            return False
+        row.is_active = is_active
+        row.save(update_fields=["is_active"])
+    return True

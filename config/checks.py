@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.utils.module_loading import import_string
 
 
 @register("configuration")
@@ -34,3 +35,24 @@ def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register("admin")
+def check_admin_sources(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What the settings name is there; without it the first page or the search would fail."""
+    return [
+        Error(
+            f"{name} names something that is no function.",
+            hint="It is a list of dotted paths, see config.overview and config.search.",
+            id=check_id,
+        )
+        for name, check_id in (("ADMIN_OVERVIEW", "config.E001"), ("ADMIN_SEARCH", "config.E002"))
+        if not all(map(_is_function, getattr(settings, name)))
+    ]
+
+
+def _is_function(path: str) -> bool:
+    try:
+        return callable(import_string(path))
+    except ImportError:
+        return False

@@ -2,22 +2,33 @@
 
 Clients show `message` to learners and decide by status and `code` (the wire contract lists how). A new code is
 added here and nowhere else; the OpenAPI document and the tests read this catalogue.
+
+Messages that the admin shows become text where they are shown, in the language of whoever reads: the API answers in
+English since no language is active there, and what is kept for everybody is `in_english`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TypedDict
+
+from django.core.exceptions import ValidationError
+from django.utils import translation
+from django.utils.functional import lazy
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 
 class ErrorCode(StrEnum):
     """Every code that an answer may carry, with its usual status and message."""
 
     status: HTTPStatus
-    message: str
+    message: StrOrPromise
+    """Translated for those codes that staff meet in the admin."""
 
-    def __new__(cls, value: str, status: HTTPStatus, message: str) -> "ErrorCode":
+    def __new__(cls, value: str, status: HTTPStatus, message: StrOrPromise) -> "ErrorCode":
         member = str.__new__(cls, value)
         member._value_ = value
         member.status = status
@@ -89,7 +100,7 @@ class ErrorCode(StrEnum):
     COURSE_ACCESS_DENIED = "COURSE_ACCESS_DENIED", HTTPStatus.FORBIDDEN, "You are not enrolled in this course."
     CHAPTER_NOT_FOUND = "CHAPTER_NOT_FOUND", HTTPStatus.NOT_FOUND, "There is no such chapter in this course."
 
-    VALIDATION_ERROR = "VALIDATION_ERROR", HTTPStatus.UNPROCESSABLE_ENTITY, "The request has invalid fields."
+    VALIDATION_ERROR = "VALIDATION_ERROR", HTTPStatus.UNPROCESSABLE_ENTITY, _("The request has invalid fields.")
     MALFORMED_REQUEST = "MALFORMED_REQUEST", HTTPStatus.BAD_REQUEST, "The request could not be read."
     NOT_FOUND = "NOT_FOUND", HTTPStatus.NOT_FOUND, "There is nothing at this address."
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED", HTTPStatus.METHOD_NOT_ALLOWED, "This method is not allowed here."
@@ -98,8 +109,8 @@ class ErrorCode(StrEnum):
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "The request body must be application/json.",
     )
-    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large."
-    FORBIDDEN = "FORBIDDEN", HTTPStatus.FORBIDDEN, "You may not do this."
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _("The request is too large.")
+    FORBIDDEN = "FORBIDDEN", HTTPStatus.FORBIDDEN, _("You may not do this.")
     ARTIFACT_ACCESS_DENIED = "ARTIFACT_ACCESS_DENIED", HTTPStatus.FORBIDDEN, "You may not read this artifact."
     RANGE_NOT_SATISFIABLE = (
         "RANGE_NOT_SATISFIABLE",
@@ -109,33 +120,37 @@ class ErrorCode(StrEnum):
     STORAGE_UNAVAILABLE = (
         "STORAGE_UNAVAILABLE",
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "The file storage is not available. Please try again in a moment.",
+        _("The file storage is not available. Please try again in a moment."),
     )
     BUNDLE_RELEASE_CONFLICT = (
         "BUNDLE_RELEASE_CONFLICT",
         HTTPStatus.CONFLICT,
-        "The release conflicts with an existing one.",
+        _("The release conflicts with an existing one."),
     )
     BUNDLE_INVALID = (
         "BUNDLE_INVALID",
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The bundle's archive is not what the release needs.",
+        _("The bundle's archive is not what the release needs."),
     )
     ARTIFACT_UNREACHABLE = (
         "ARTIFACT_UNREACHABLE",
         HTTPStatus.BAD_GATEWAY,
-        "The bundle could not be fetched from its URL.",
+        _("The bundle could not be fetched from its URL."),
     )
     EVENT_CONFLICT = (
         "EVENT_CONFLICT",
         HTTPStatus.CONFLICT,
         "Another event with this id and time was stored before.",
     )
-    INTERNAL_ERROR = "INTERNAL_ERROR", HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on the server."
+    INTERNAL_ERROR = (
+        "INTERNAL_ERROR",
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        _("Something went wrong on the server."),
+    )
     SERVICE_UNAVAILABLE = (
         "SERVICE_UNAVAILABLE",
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "The server is busy. Please try again in a moment.",
+        _("The server is busy. Please try again in a moment."),
     )
 
 
@@ -143,7 +158,7 @@ class FieldError(TypedDict):
     """One entry of `details`: the dotted path of a field, and what is wrong with it."""
 
     field: str
-    message: str
+    message: StrOrPromise
 
 
 @dataclass(eq=False)
@@ -154,7 +169,7 @@ class ApiError(Exception):
     """
 
     code: ErrorCode
-    message: str = ""
+    message: StrOrPromise = ""
     details: Sequence[FieldError] = field(default_factory=tuple)
     status: HTTPStatus | None = None
     retry_after: int | None = None
@@ -162,8 +177,43 @@ class ApiError(Exception):
     def __post_init__(self) -> None:
         super().__init__(self.code, self.message)
 
+    @property
+    def sentence(self) -> StrOrPromise:
+        """The message, or else the catalogue's."""
+        return self.message or self.code.message
+
 
 def invalid_fields(details: Sequence[FieldError]) -> ApiError:
     """Make a VALIDATION_ERROR, with the first fault as its message: learners read only that."""
-    first = f"{details[0]['field']}: {details[0]['message']}" if details else ""
+    first = format_lazy("{field}: {message}", **details[0]) if details else ""
     return ApiError(ErrorCode.VALIDATION_ERROR, first, details)
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Return what a model's checks found wrong with its fields."""
+    return [{"field": name, "message": _text_of(each)} for name, found in error.error_dict.items() for each in found]
+
+
+def _first_text(error: ValidationError) -> str:
+    return error.messages[0]
+
+
+_text_of = lazy(_first_text, str)
+
+
+def in_english(message: StrOrPromise) -> str:
+    """Return the text for the audit and the logs, which are one for all, whatever language the actor reads."""
+    with translation.override("en"):
+        return str(message)
+
+
+def joined(messages: Iterable[StrOrPromise], separator: StrOrPromise = ", ") -> StrOrPromise:
+    """Return the messages as one, which becomes text where it is shown."""
+    return _join(separator, list(messages))
+
+
+def _join_now(separator: StrOrPromise, messages: Sequence[StrOrPromise]) -> str:
+    return str(separator).join(map(str, messages))
+
+
+_join = lazy(_join_now, str)

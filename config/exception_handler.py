@@ -106,9 +106,9 @@ def field_errors(detail: Any, path: str = "") -> Iterator[FieldError]:
 
 def body(error: ApiError) -> dict[str, Any]:
     """Render the error as the contract's JSON object."""
-    content: dict[str, Any] = {"code": str(error.code), "message": error.message or error.code.message}
+    content: dict[str, Any] = {"code": str(error.code), "message": str(error.sentence)}
     if error.details:
-        content["details"] = list(error.details)
+        content["details"] = [{"field": each["field"], "message": str(each["message"])} for each in error.details]
     content["request_id"] = logs.request_id.get()
     return {"error": content}
 

@@ -4,6 +4,10 @@ import math
 import re
 from typing import Any, Final
 
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
+
 from config import limits
 
 INTEGER_MIN = -(2**63)
@@ -12,14 +16,14 @@ INTEGER_MAX = 2**63 - 1
 _LONG_INTEGER: Final = re.compile(r"[1-9][0-9]{18}")
 
 
-def text_fault(text: str) -> str | None:
+def text_fault(text: str) -> StrOrPromise | None:
     """Say why PostgreSQL can't store this text, or None when it can."""
     if "\x00" in text:
-        return "NUL characters are not allowed."
+        return _("NUL characters are not allowed.")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return "Lone surrogates are not allowed."
+        return _("Lone surrogates are not allowed.")
     return None
 
 
@@ -36,23 +40,23 @@ def is_surely_storable(text: str, *, names_max: int) -> bool:
     )
 
 
-def json_fault(value: Any, *, names_max: float = math.inf) -> str | None:
+def json_fault(value: Any, *, names_max: float = math.inf) -> StrOrPromise | None:
     """Say why this JSON value can't be stored, or None when it can. Walks without recursion."""
     names = 0
     stack: list[tuple[Any, int]] = [(value, 1)]
     while stack:
         item, depth = stack.pop()
-        fault: str | None = None
+        fault: StrOrPromise | None = None
         if isinstance(item, str):
             fault = text_fault(item)
         elif isinstance(item, bool) or item is None:
             continue
         elif isinstance(item, int):
-            fault = None if INTEGER_MIN <= item <= INTEGER_MAX else "Integers must fit into 64 bits."
+            fault = None if INTEGER_MIN <= item <= INTEGER_MAX else _("Integers must fit into 64 bits.")
         elif isinstance(item, float):
-            fault = None if math.isfinite(item) else "Numbers must be finite."
+            fault = None if math.isfinite(item) else _("Numbers must be finite.")
         elif depth > limits.JSON_MAX_DEPTH:
-            fault = f"Values may be nested at most {limits.JSON_MAX_DEPTH} deep."
+            fault = format_lazy(_("Values may be nested at most {depth} deep."), depth=limits.JSON_MAX_DEPTH)
         elif isinstance(item, dict):
             names += len(item)
             fault = f"There may be at most {names_max:,} names." if names > names_max else _names_fault(item)
@@ -64,5 +68,5 @@ def json_fault(value: Any, *, names_max: float = math.inf) -> str | None:
     return None
 
 
-def _names_fault(item: dict[str, Any]) -> str | None:
+def _names_fault(item: dict[str, Any]) -> StrOrPromise | None:
     return next((fault for name in item if (fault := text_fault(name))), None)

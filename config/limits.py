@@ -98,6 +98,36 @@ LATE_EVENTS_MOVED_MAX: Final = 2_000
 CATALOGUE_MAX_AGE_SECONDS: Final = 0.8
 """How old a worker's picture of the published releases may get before its revision is looked at; the promise is 2 s."""
 
+ADOPTION_MEMORY_MAX: Final = 50_000
+"""Checks whose record a worker remembers, each about 0.3 KiB: those of as many devices in an hour."""
+
+ADOPTION_MEMORY_SECONDS: Final = 3_600.0
+"""How long it does; another worker may have recorded something else meanwhile."""
+
+ADOPTION_LOCK_WAIT_MILLISECONDS: Final = 500
+"""How long recording a device's versions waits for a row; the check's answer waits with it."""
+
+ADOPTION_PAUSE_SECONDS: Final = 5.0
+"""How long a worker records nothing after that failed: otherwise each check would wait in vain, and hold a thread."""
+
+ADOPTION_CHECKS_SECONDS: Final = 10.0
+"""How often a worker adds the checks that it counted to the day's, at most."""
+
+ADOPTION_WARNING_SECONDS: Final = 60.0
+"""How often a worker logs that recording fails, at most."""
+
+ADOPTION_SLOTS_OF_EVERYBODY: Final = 16
+"""Rows that share a count of a scope that every device checks, so that checks don't queue for one."""
+
+ADOPTION_SLOTS: Final = 4
+"""Rows that share a count of any other scope. Fewer, since there are thousands of scopes."""
+
+ADOPTION_DAYS: Final = 400
+"""How long the counts of a day are kept, so that months of two years compare; devices not seen for so long go too."""
+
+ADOPTION_WINDOW_DAYS: Final = 30
+"""How far back charts of versions look, and how recently a device was seen that a rollout's progress counts."""
+
 BUNDLE_ARCHIVE_MAX_BYTES: Final = 2 * 1024 * MIB
 """Of an uploaded or fetched archive."""
 
@@ -194,6 +224,39 @@ RELEASES_PER_ACT_MAX: Final = 100
 ACTIVE_DEVICE_DAYS: Final = 30
 """A device counts as active when it logged in or refreshed so recently."""
 
+RELEASE_FILES_SHOWN: Final = 500
+"""Files in the tree on a release's page; of more it says how many are left out."""
+
+RELEASE_CHANGES_SHOWN: Final = 100
+"""Files in the difference between two releases on that page, likewise."""
+
+TEXT_DIFF_FILE_MAX_BYTES: Final = 64 * 1024
+"""Of a file that is compared with its predecessor line by line."""
+
+TEXT_DIFF_LINES_MAX: Final = 2_000
+"""Of such a file: comparing takes time by more than their number."""
+
+TEXT_DIFF_ROWS_SHOWN: Final = 1_000
+"""Lines of a difference that a page shows."""
+
+TEXT_DIFF_UNPACKED_MAX_BYTES: Final = 256 * MIB
+"""How far into an archive a file is looked for: about a second of unpacking."""
+
+REACH_EXACT_MAX_DEVICES: Final = 20_000
+"""Device sessions up to which all are counted to say how many devices an act reaches."""
+
+REACH_SAMPLE_DEVICES: Final = 10_000
+"""Of more sessions so many are looked at: what they say of all is right to one or two hundredths."""
+
+REACH_PLACES_MAX: Final = 100_000
+"""Enrolments up to which learners of some courses are counted, or a part of them; of more, a part of all devices."""
+
+REACH_SAMPLE_PLACES: Final = 2_000
+"""Enrolments whose devices are looked up, one by one, where there are more."""
+
+REACH_VERSIONS_MAX: Final = 5_000
+"""Pairs of desktop and sidecar versions that are told apart, the most frequent ones; a hostile client may send any."""
+
 API_TOKEN_MAX_DAYS: Final = 366
 """Lifetime of an API token."""
 
@@ -244,3 +307,44 @@ OSS_RESUMED_UPLOADS_MAX: Final = 5
 
 OSS_SIGNED_URL_MAX_SECONDS: Final = 604_800
 """OSS's limit on the validity of a URL with a signature of version 4: seven days."""
+
+# --- Pages of the admin -------------------------------------------------------------------------------------------
+
+FORM_FIELDS_MAX: Final = 5_000
+"""Fields of a form; the page of a course has seven for each chapter."""
+
+ADMIN_ROWS_PER_ACT_MAX: Final = 1_000
+"""Rows of one of the admin's lists that are changed in one act."""
+
+ADMIN_RELATED_COUNTED_MAX_ROWS: Final = 1_000
+"""Rows that an object's page, or the one before its deletion, counts of what belongs to it."""
+
+ADMIN_LIST_COUNTED_MAX_ROWS: Final = 10_000
+"""A list pages through so many rows; an exact count of millions would take longer than the page."""
+
+OVERVIEW_ROWS: Final = 5
+"""Rows in each list of the first page: the newest; the lists themselves have the rest."""
+
+OVERVIEW_ACTIVITY_DAYS: Final = 30
+"""Days of its charts."""
+
+OVERVIEW_FAILED_DAYS: Final = 7
+"""For how long it shows an upload or act that failed."""
+
+OVERVIEW_LOOKED_AT_MAX: Final = 100
+"""Rollouts and failures that it looks at, the newest ones; of more it says "more than"."""
+
+ROLLOUT_STANDS_STILL_DAYS: Final = 7
+"""A rollout that nobody widened for so long was probably forgotten."""
+
+ADMIN_SEARCH_MAX_CHARACTERS: Final = 100
+"""Of the search over everything; the rest is not looked for."""
+
+ADMIN_SEARCH_WORDS_MAX: Final = 6
+"""Words of it; each narrows the search."""
+
+ADMIN_SEARCH_HITS_WHILE_TYPING: Final = 5
+"""Finds of each kind that are shown below what is being typed."""
+
+ADMIN_SEARCH_HITS: Final = 25
+"""Finds of each kind on the page of the search."""

@@ -9,7 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
-from config.errors import ErrorCode
+from config.errors import ErrorCode, in_english
 
 AUTHENTICATED = (ErrorCode.UNAUTHORIZED, ErrorCode.INVALID_TOKEN, ErrorCode.INVALID_USER)
 WITH_BODY = (
@@ -99,5 +99,5 @@ def _error_answer(codes: list[ErrorCode], messages: Mapping[ErrorCode, str]) -> 
         }
     return OpenApiResponse(
         {"type": "object", "required": ["error"], "properties": {"error": error}},
-        description=" ".join(f"`{code}`: {messages.get(code, code.message)}" for code in codes),
+        description=" ".join(f"`{code}`: {in_english(messages.get(code, code.message))}" for code in codes),
     )

@@ -5,6 +5,9 @@ import threading
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
+
 from config import limits
 from config.errors import ApiError, ErrorCode
 
@@ -22,7 +25,7 @@ class Places:
 
     def __init__(self, number: int) -> None:
         self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(number):
+        for _place in range(number):
             self._free.put(None)
         self._each = max(1, number // 2)
         self._holders: dict[int, Hashable] = {}
@@ -44,7 +47,7 @@ class Places:
         held = [None]
         with self._taking:
             if holder is not None and tuple(self._holders.values()).count(holder) >= self._each:
-                raise busy("Other uploads of yours are under way. Please try again in a moment.")
+                raise busy(_("Other uploads of yours are under way. Please try again in a moment."))
             try:
                 self._free.get_nowait()
             except queue.Empty:
@@ -61,6 +64,6 @@ class Places:
         return give_back
 
 
-def busy(message: str = "") -> ApiError:
+def busy(message: StrOrPromise = "") -> ApiError:
     """Make the refusal of slow work that there is no place for at the moment."""
     return ApiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=limits.RETRY_AFTER_BUSY_SECONDS)

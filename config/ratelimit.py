@@ -12,6 +12,8 @@ from typing import Final
 from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest
+from django.utils.text import format_lazy
+from django.utils.translation import ngettext_lazy
 from django_ratelimit.core import ALL, EXPIRATION_FUDGE, _get_window, _make_cache_key, get_usage
 
 from config import limits
@@ -102,11 +104,12 @@ def end_cooldown(key: str) -> None:
 
 def too_many_requests(retry_after: int) -> ApiError:
     seconds = max(1, retry_after)
-    return ApiError(
-        ErrorCode.TOO_MANY_REQUESTS,
-        f"Too many requests. Please try again in {seconds} second{'' if seconds == 1 else 's'}.",
-        retry_after=seconds,
+    text = ngettext_lazy(
+        "Too many requests. Please try again in {seconds} second.",
+        "Too many requests. Please try again in {seconds} seconds.",
+        seconds,
     )
+    return ApiError(ErrorCode.TOO_MANY_REQUESTS, format_lazy(text, seconds=seconds), retry_after=seconds)
 
 
 def client_address(request: HttpRequest) -> str:

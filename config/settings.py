@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import django_stubs_ext
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from config import limits
 from config.env import Environment
@@ -93,6 +94,9 @@ CORS_PREFLIGHT_MAX_AGE = 86400
 
 # --- Django -----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
+    "config.apps.ConfigConfig",  # before the admin, whose templates it replaces some of
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
     "accounts.apps.AccountsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -103,7 +107,6 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "config.apps.ConfigConfig",
     "accounts.apps.AccountsConfig",
     "courses.apps.CoursesConfig",
     "storage.apps.StorageConfig",
@@ -116,6 +119,7 @@ MIDDLEWARE = [
     "config.middleware.ErrorShapeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.middleware.AdminLanguageMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -141,12 +145,16 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]  # of the admin; the API speaks English
+LOCALE_PATHS = [BASE_DIR / "config" / "locale"]
+FORMAT_MODULE_PATH = ["config.formats"]
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATA_UPLOAD_MAX_MEMORY_SIZE = limits.REQUEST_BODY_MAX_BYTES  # of a form without its files
 DATA_UPLOAD_MAX_NUMBER_FILES = limits.UPLOAD_FORM_FILES_MAX
+DATA_UPLOAD_MAX_NUMBER_FIELDS = limits.FORM_FIELDS_MAX
 FILE_UPLOAD_HANDLERS = ["config.uploads.SiteUploadHandler"]
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION and not PUBLIC_BASE_URL.startswith("http://")
@@ -293,6 +301,44 @@ ANALYTICS_RETENTION_DAYS = env.integer("ANALYTICS_RETENTION_DAYS", 730, minimum=
 # --- Where a lower room gets an answer from a higher one (see each Protocol) ---------------------------------------
 ARTIFACT_ACCESS = "updates.access.ReleaseArtifactAccess"  # storage.access.ArtifactAccess
 CHAPTER_PROGRESS = "telemetry.selectors.ChapterProgressReader"  # courses.progress.ProgressReader
+
+# --- The admin: django-unfold --------------------------------------------------------------------------------------
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": APP_NAME,
+    "SITE_HEADER": APP_NAME,
+    "SITE_SYMBOL": "school",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("config/favicon.svg")}],
+    "STYLES": [
+        lambda request: static("config/admin.css"),
+        lambda request: static("config/search.css"),
+        lambda request: static("config/overview.css"),
+    ],
+    "SCRIPTS": [lambda request: static("config/admin.js"), lambda request: static("config/search.js")],
+    "SIDEBAR": {"navigation": "config.admin.navigation"},
+    "COLORS": {
+        "font": {"subtle-light": "var(--color-base-600)"},  # unfold's own is too pale on grey
+        "primary": {
+            "50": "oklch(97% .014 254.604)",
+            "100": "oklch(93.2% .032 255.585)",
+            "200": "oklch(88.2% .059 254.128)",
+            "300": "oklch(80.9% .105 251.813)",
+            "400": "oklch(70.7% .165 254.624)",
+            "500": "oklch(62.3% .188 259.815)",
+            "600": "oklch(52% .19 260)",
+            "700": "oklch(46% .18 261)",
+            "800": "oklch(40% .16 262)",
+            "900": "oklch(35% .13 263)",
+            "950": "oklch(28.2% .091 267.935)",
+        },
+    },
+}
+
+LOGIN_REDIRECT_URL = "/admin/"  # after a login that leads nowhere else
+
+# What the first page tells and what the search finds, in this order (config.overview, config.search).
+ADMIN_OVERVIEW = ["updates.overview.overview"]
+ADMIN_SEARCH = ["courses.search.search", "updates.search.search", "accounts.search.search"]
 
 # --- REST -------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {

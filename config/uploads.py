@@ -21,6 +21,8 @@ from django.core.files.uploadhandler import FileUploadHandler, SkipFile
 from django.http import HttpRequest, QueryDict, UnreadablePostError
 from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from config import limits
 from config.errors import ApiError, ErrorCode, invalid_fields
@@ -115,10 +117,12 @@ class _PacedBody:
         return self._is_cut or late or (seconds > limits.UPLOAD_GRACE_SECONDS and missing > _BLOCK_BYTES)
 
     def _refusal(self) -> ApiError:
-        return busy(
-            f"The upload is too slow: it needs {limits.UPLOAD_MIN_BYTES_PER_SECOND:,} bytes per second on average, "
-            f"and at most {limits.UPLOAD_MAX_SECONDS / 60:g} minutes."
-        )
+        text = _("The upload is too slow: it needs {bytes} bytes per second on average, and at most {minutes} minutes.")
+        values = {
+            "bytes": f"{limits.UPLOAD_MIN_BYTES_PER_SECOND:,}",
+            "minutes": f"{limits.UPLOAD_MAX_SECONDS / 60:g}",
+        }
+        return busy(format_lazy(text, **values))
 
 
 # --- One uploaded file ----------------------------------------------------------------------------------------------

@@ -2,12 +2,18 @@
 
 import uuid
 from dataclasses import dataclass
+from typing import Final
 
 from django.db.models import FilteredRelation, Q, QuerySet
 
+from accounts.selectors import find_users_by_email
 from config.errors import ApiError, ErrorCode
 from courses.models import UUID_PATTERN, Chapter, Course, Enrollment
 from courses.progress import ChapterStatus, get_progress_reader
+
+FOUND_MAX_COURSES: Final = 5
+FOUND_MAX_ENROLLMENTS: Final = 200
+"""What a search finds; whoever looks for one types more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +125,43 @@ def following_chapter(*, chapter: Chapter) -> Chapter | None:
     later = Q(order__gt=chapter.order) | Q(order=chapter.order, chapter_code__gt=chapter.chapter_code)
     active = Chapter.objects.filter(later, course_id=chapter.course_id, is_active=True)
     return active.order_by("order", "chapter_code").first()
+
+
+# --- For staff ----------------------------------------------------------------------------------------------------
+
+
+def count_learners(*, course: Course, most: int) -> int:
+    """Count who is in the course, up to one more than `most`. One query."""
+    return course.enrollments.filter(removed_at=None)[: most + 1].count()
+
+
+def find_enrollments(*, text: str) -> Q:
+    """Return the condition for those of learners whose email begins so, and in courses whose code does.
+
+    Where just one course is meant, it has all of its enrolments, else at most FOUND_MAX_ENROLLMENTS of each course and
+    of the learners together. Ids rather than a join: the planner would walk all enrolments by their order and look
+    at the learner of each.
+    """
+    text = text.strip()
+    users = find_users_by_email(prefix=text)
+    courses = list(find_courses(code_prefix=text).values_list("pk", flat=True)[:FOUND_MAX_COURSES])
+    if len(courses) == 1 and not users:
+        return Q(course_id=courses[0])
+    newest = [_newest_ids(Enrollment.objects.filter(course_id=course_id)) for course_id in courses]
+    if users:
+        newest.append(_newest_ids(Enrollment.objects.filter(user_id__in=users)))
+    if not newest:
+        return Q(pk__in=[])
+    return Q(pk__in=list(newest[0].union(*newest[1:], all=True)))
+
+
+def find_courses(*, code_prefix: str) -> QuerySet[Course]:
+    """Return the courses whose code begins so, in any case."""
+    prefix = code_prefix.strip()
+    if not prefix or "\x00" in prefix:
+        return Course.objects.none()
+    return Course.objects.filter(course_code__istartswith=prefix).order_by("course_code")
+
+
+def _newest_ids(enrollments: QuerySet[Enrollment]) -> "QuerySet[Enrollment, int]":
+    return enrollments.order_by("-pk").values_list("pk", flat=True)[:FOUND_MAX_ENROLLMENTS]

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.contrib import admin, messages
@@ -13,38 +13,38 @@ from django.contrib.admin.options import get_content_type_for_model
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.admin.widgets import AutocompleteSelect
-from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.widgets import AutocompleteWidgetMixin, UnfoldAdminRadioSelectWidget
 
 from accounts.models import User
 from config import limits
+from config.admin import ModelAdmin
+from config.admin_pages import Cell, Panel, action, admin_url, ask, display, shown_on
 from courses.models import Chapter, Enrollment
 from courses.selectors import canonical_uuid, following_chapter
 from telemetry import services
 from telemetry.models import ChapterProgress
-from telemetry.selectors import count_learners
+from telemetry.selectors import count_learners, find_progress
 
-_COUNTED_MAX_ROWS: Final = 10_000
-"""The list pages through so many rows; an exact count of millions would take longer than the page."""
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
 _HISTORY_PER_PAGE: Final = 100
+_PANEL_ROWS: Final = 10
 
 Status = ChapterProgress.Status
-
-
-class BoundedPaginator(Paginator[Any]):
-    """Counts up to a bound, and shows no page beyond it: searching is quicker than paging there."""
-
-    @cached_property
-    def count(self) -> int:
-        rows = self.object_list
-        assert isinstance(rows, QuerySet)
-        return rows.order_by()[:_COUNTED_MAX_ROWS].count()
+STATUS_LABELS: Final = {Status.LOCKED: "warning", Status.IN_PROGRESS: "info", Status.COMPLETED: "success"}
+STATUS_NAMES: Final = {
+    Status.LOCKED: gettext_lazy("Locked"),
+    Status.IN_PROGRESS: gettext_lazy("In progress"),
+    Status.COMPLETED: gettext_lazy("Completed"),
+}
+"""What staff read; the labels of the model's choices are words of the API."""
 
 
 # --- What staff can set -------------------------------------------------------------------------------------------
@@ -62,47 +62,59 @@ class Target:
         return count_learners(chapter=self.chapter, user_ids=self.user_ids, has_at_least=status, has=has)
 
     def who(self, count: int) -> str:
-        return f"{count:,} learner{'' if count == 1 else 's'} of {self.chapter.course.course_code}"
+        text = ngettext("%(count)s learner of %(course)s", "%(count)s learners of %(course)s", count)
+        return text % {"count": f"{count:,}", "course": self.chapter.course.course_code}
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
     """Something that is done to progress: its title, the service that does it, and what follows, in a sentence."""
 
-    title: str
+    title: "StrOrPromise"
     perform: Callable[..., int]
     consequence: Callable[[Target], str]
 
 
 def _after_completing(target: Target) -> str:
-    who = target.who(target.count(Status.COMPLETED, has=False))
+    named = {"who": target.who(target.count(Status.COMPLETED, has=False)), "chapter": target.chapter.chapter_code}
     following = following_chapter(chapter=target.chapter)
-    opens = f"; {following.chapter_code} opens for them" if following else ""
-    return f"{who} will have {target.chapter.chapter_code} completed{opens}."
+    if following is None:
+        return _("%(who)s will have %(chapter)s completed.") % named
+    text = _("%(who)s will have %(chapter)s completed; %(following)s opens for them.")
+    return text % {**named, "following": following.chapter_code}
 
 
 def _after_unlocking(target: Target) -> str:
     who = target.who(target.count(Status.IN_PROGRESS, has=False))
-    return f"{who} will have {target.chapter.chapter_code} open."
+    return _("%(who)s will have %(chapter)s open.") % {"who": who, "chapter": target.chapter.chapter_code}
 
 
 def _after_resetting(target: Target) -> str:
-    who = target.who(target.count(Status.LOCKED, has=True))
+    named = {"who": target.who(target.count(Status.LOCKED, has=True)), "chapter": target.chapter.chapter_code}
+    text = _("%(who)s will lose their progress in %(chapter)s: the next report of a device starts anew.") % named
     following = following_chapter(chapter=target.chapter)
-    locks = f" Those who have not begun {following.chapter_code} find it locked." if following else ""
-    code = target.chapter.chapter_code
-    return f"{who} will lose their progress in {code}: the next report of a device starts anew.{locks}"
+    if following is None:
+        return text
+    locks = _("Those who have not begun %(following)s find it locked.") % {"following": following.chapter_code}
+    return f"{text} {locks}"
 
 
 ACTS: Final = {
-    "complete": Act("Complete", services.complete_chapter, _after_completing),
-    "unlock": Act("Unlock", services.unlock_chapter, _after_unlocking),
-    "reset": Act("Reset", services.reset_chapter, _after_resetting),
+    "complete": Act(gettext_lazy("Complete"), services.complete_chapter, _after_completing),
+    "unlock": Act(gettext_lazy("Unlock"), services.unlock_chapter, _after_unlocking),
+    "reset": Act(gettext_lazy("Reset"), services.reset_chapter, _after_resetting),
 }
 
 
-class Search(AutocompleteSelect):
-    """Django's, for keys that are UUIDs: it fails when it shows again what somebody sent that is none."""
+class Search(AutocompleteWidgetMixin, AutocompleteSelect):
+    """Django's, drawn by unfold, for keys that are UUIDs: it fails on showing again what was sent and is none."""
+
+    def __init__(self, name: str) -> None:
+        AutocompleteSelect.__init__(self, ChapterProgress._meta.get_field(name), admin.site)
+
+    def build_attrs(self, base_attrs: dict[str, Any], extra_attrs: dict[str, Any] | None = None) -> dict[str, Any]:
+        attrs = super().build_attrs(base_attrs, extra_attrs)
+        return {**attrs, "class": f"unfold-admin-autocomplete {attrs['class']}"}
 
     def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
         return super().optgroups(name, [key for key in value if canonical_uuid(str(key))], attr)
@@ -112,23 +124,25 @@ class SetProgressForm(forms.Form):
     """For learners who have no row that could be chosen in the list, and for all of a course at once."""
 
     act = forms.ChoiceField(
-        label="What",
+        label=gettext_lazy("What"),
         choices=[
-            ("complete", "Complete: in a sequential course, the next chapter opens"),
-            ("unlock", "Unlock"),
-            ("reset", "Reset: begin anew"),
+            ("complete", gettext_lazy("Complete: in a sequential course, the next chapter opens")),
+            ("unlock", gettext_lazy("Unlock")),
+            ("reset", gettext_lazy("Reset: begin anew")),
         ],
-        widget=forms.RadioSelect,
+        widget=UnfoldAdminRadioSelectWidget(radio_style=admin.VERTICAL),
     )
     chapter = forms.ModelChoiceField(
+        label=gettext_lazy("Chapter"),
         queryset=Chapter.objects.select_related("course"),
-        widget=Search(ChapterProgress._meta.get_field("chapter"), admin.site),
+        widget=Search("chapter"),
     )
     learner = forms.ModelChoiceField(
+        label=gettext_lazy("Learner"),
         queryset=User.objects.all(),
         required=False,
-        widget=Search(ChapterProgress._meta.get_field("user"), admin.site),
-        help_text="Empty: all learners of the course.",
+        widget=Search("user"),
+        help_text=gettext_lazy("Empty: all learners of the course."),
     )
 
     def clean(self) -> dict[str, Any]:
@@ -137,7 +151,8 @@ class SetProgressForm(forms.Form):
         if chapter and learner:
             places = Enrollment.objects.filter(course_id=chapter.course_id, user=learner, removed_at=None)
             if not places.exists():
-                self.add_error("learner", f"{learner.email} is not in {chapter.course.course_code}.")
+                named = {"learner": learner.email, "course": chapter.course.course_code}
+                self.add_error("learner", _("%(learner)s is not in %(course)s.") % named)
         return cleaned
 
     @property
@@ -146,31 +161,77 @@ class SetProgressForm(forms.Form):
         return Target(self.cleaned_data["chapter"], [learner.pk] if learner else None)
 
 
+class StatusFilter(admin.ChoicesFieldListFilter):
+    def choices(self, changelist: Any) -> Any:
+        names = {status.label: STATUS_NAMES[status] for status in Status}
+        for choice in super().choices(changelist):
+            yield {**choice, "display": names.get(str(choice["display"]), choice["display"])}
+
+
 @admin.register(ChapterProgress)
-class ChapterProgressAdmin(admin.ModelAdmin[ChapterProgress]):
+class ChapterProgressAdmin(ModelAdmin[ChapterProgress]):
     """To look at, and to complete, unlock or reset chapters. Clients report progress; a deletion is a reset."""
 
-    list_display = ("learner", "course", "chapter_code", "status", "updated_at", "completed_at")
-    list_filter = ("status", "reported_while_locked")
+    list_display = ("learner", "course", "chapter_code", "state", "updated", "completed")
+    sortable_by = ()
+    list_filter = (
+        ("status", StatusFilter),
+        "reported_while_locked",
+        ("user", AutocompleteSelectFilter),
+        ("chapter", AutocompleteSelectFilter),
+    )
+    list_filter_submit = True
     list_select_related = ("user", "chapter__course")
     search_fields = ("user__email", "chapter__course__course_code")
-    search_help_text = "Email of the learner or code of the course."
+    search_help_text = gettext_lazy("The beginning of the learner's email or of the course code.")
     ordering = ("-pk",)
-    paginator = BoundedPaginator
-    show_full_result_count = False
     actions = ("complete", "unlock", "reset")
+    actions_list = ("set",)
+    fields = (
+        "user",
+        "chapter",
+        "status_name",
+        "created_at",
+        "updated_at",
+        "completed_at",
+        "reported_while_locked",
+        "session_id",
+        "task_snapshot",
+    )
+    readonly_fields = ("status_name",)
 
-    @admin.display(description="learner")
+    @admin.display(description=gettext_lazy("learner"))
     def learner(self, progress: ChapterProgress) -> str:
         return progress.user.email
 
-    @admin.display(description="course")
+    @admin.display(description=gettext_lazy("course"))
     def course(self, progress: ChapterProgress) -> str:
         return progress.chapter.course.course_code
 
-    @admin.display(description="chapter")
+    @admin.display(description=gettext_lazy("chapter"))
     def chapter_code(self, progress: ChapterProgress) -> str:
         return progress.chapter.chapter_code
+
+    @display(description=gettext_lazy("status"), label=STATUS_LABELS)
+    def state(self, progress: ChapterProgress) -> tuple[int, "StrOrPromise"]:
+        return progress.status, STATUS_NAMES[Status(progress.status)]
+
+    @admin.display(description=gettext_lazy("status"))
+    def status_name(self, progress: ChapterProgress) -> "StrOrPromise":
+        return STATUS_NAMES[Status(progress.status)]
+
+    @admin.display(description=gettext_lazy("updated (UTC)"))
+    def updated(self, progress: ChapterProgress) -> str:
+        return f"{progress.updated_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description=gettext_lazy("completed (UTC)"))
+    def completed(self, progress: ChapterProgress) -> str:
+        return f"{progress.completed_at:%Y-%m-%d %H:%M}" if progress.completed_at else ""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ChapterProgress], search_term: str
+    ) -> tuple[QuerySet[ChapterProgress], bool]:
+        return (queryset.filter(find_progress(text=search_term)) if search_term.strip() else queryset), False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChapterProgress]:
         """Snapshots may be large, and only the page of one row shows its own."""
@@ -188,39 +249,30 @@ class ChapterProgressAdmin(admin.ModelAdmin[ChapterProgress]):
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        offered = {"has_set_permission": self.has_set_permission(request)}
-        return super().changelist_view(request, {**offered, **(extra_context or {})})
-
     # --- Completing, unlocking, resetting ---
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.set_view)
-        return [path("set/", view, name="telemetry_chapterprogress_set"), *super().get_urls()]
-
-    def set_view(self, request: HttpRequest) -> HttpResponse:
+    @action(description=gettext_lazy("Set progress"), permissions=["set"], icon="edit_note")
+    def set(self, request: HttpRequest) -> HttpResponse:
         """Ask for chapter and learner, say what will follow, and do it when that was confirmed."""
-        if not self.has_set_permission(request):
-            raise PermissionDenied
         form = SetProgressForm(request.POST or None, initial={"act": "complete"})
         if not form.is_valid():
-            return self._page(request, "Set progress", form=form)
+            return self._page(request, _("Set progress"), form=form, submit_text=_("Continue"))
         act = ACTS[form.cleaned_data["act"]]
         if "confirmed" in request.POST:
             self._perform(request, act, [form.target])
-            return HttpResponseRedirect(reverse("admin:telemetry_chapterprogress_changelist"))
+            return HttpResponseRedirect(admin_url(ChapterProgress, "changelist"))
         hidden = [(name, request.POST.get(name, "")) for name in form.fields]
-        return self._page(request, act.title, consequences=[act.consequence(form.target)], hidden=hidden)
+        return self._page(request, str(act.title), consequences=[act.consequence(form.target)], hidden=hidden)
 
-    @admin.action(description="Complete the chapter", permissions=["set"])
+    @admin.action(description=gettext_lazy("Complete the chapter"), permissions=["set"])
     def complete(self, request: HttpRequest, rows: QuerySet[ChapterProgress]) -> HttpResponse | None:
         return self._act_on_rows(request, rows, "complete")
 
-    @admin.action(description="Unlock the chapter", permissions=["set"])
+    @admin.action(description=gettext_lazy("Unlock the chapter"), permissions=["set"])
     def unlock(self, request: HttpRequest, rows: QuerySet[ChapterProgress]) -> HttpResponse | None:
         return self._act_on_rows(request, rows, "unlock")
 
-    @admin.action(description="Reset the chapter: begin anew", permissions=["set"])
+    @admin.action(description=gettext_lazy("Reset the chapter: begin anew"), permissions=["set"])
     def reset(self, request: HttpRequest, rows: QuerySet[ChapterProgress]) -> HttpResponse | None:
         return self._act_on_rows(request, rows, "reset")
 
@@ -232,15 +284,17 @@ class ChapterProgressAdmin(admin.ModelAdmin[ChapterProgress]):
         )
         if len(chosen) > limits.PROGRESS_ROWS_PER_ACT_MAX:
             most = f"{limits.PROGRESS_ROWS_PER_ACT_MAX:,}"
-            text = f"At most {most} can be changed together. For all of a course there is the page “Set progress”."
-            self.message_user(request, text, messages.ERROR)
+            text = _("At most %(most)s can be changed together. For all of a course there is the page “Set progress”.")
+            self.message_user(request, text % {"most": most}, messages.ERROR)
             return None
         act, targets = ACTS[name], _targets(chosen)
         if "confirmed" in request.POST:
             self._perform(request, act, targets)
             return None
         hidden = [("action", name), *((ACTION_CHECKBOX_NAME, str(row.pk)) for row in chosen)]
-        return self._page(request, act.title, consequences=list(map(act.consequence, targets)), hidden=hidden)
+        consequences = list(map(act.consequence, targets))
+        title, back = str(act.title), request.get_full_path()
+        return self._page(request, title, consequences=consequences, hidden=hidden, cancel_url=back)
 
     def _perform(self, request: HttpRequest, act: Act, targets: Sequence[Target]) -> None:
         assert isinstance(request.user, User)
@@ -249,12 +303,14 @@ class ChapterProgressAdmin(admin.ModelAdmin[ChapterProgress]):
                 act.perform(chapter=target.chapter, user_ids=target.user_ids, actor=request.user) for target in targets
             ]
         for target, changed in zip(targets, changes, strict=True):
-            text = f"{act.title} {target.chapter.chapter_code}: changed for {target.who(changed)}."
+            text = _("%(act)s %(chapter)s: changed for %(who)s.")
+            text %= {"act": act.title, "chapter": target.chapter.chapter_code, "who": target.who(changed)}
             self.message_user(request, text, messages.SUCCESS if changed else messages.WARNING)
 
-    def _page(self, request: HttpRequest, title: str, **context: Any) -> HttpResponse:
-        context |= {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
-        return TemplateResponse(request, "admin/telemetry/chapterprogress/set_progress.html", context)
+    def _page(self, request: HttpRequest, title: str, *, cancel_url: str = "", **context: Any) -> HttpResponse:
+        """Show the page; without consequences it only asks, and nothing is confirmed by it."""
+        back = cancel_url or admin_url(ChapterProgress, "changelist")
+        return ask(self, request, title=title, cancel_url=back, asks_only="consequences" not in context, **context)
 
     # --- The audit ---
 
@@ -288,3 +344,31 @@ def _targets(rows: Sequence[ChapterProgress]) -> list[Target]:
     for row in rows:
         by_chapter.setdefault(row.chapter, []).append(row.user_id)
     return [Target(chapter, user_ids) for chapter, user_ids in by_chapter.items()]
+
+
+# --- On the pages of users and courses ----------------------------------------------------------------------------
+
+
+@shown_on(User)
+def progress_of_user(request: HttpRequest, user: User) -> Panel | None:
+    """The chapters that the user began last. One query."""
+    if not request.user.has_perm("telemetry.view_chapterprogress"):
+        return None
+    rows = user.chapter_progress.select_related("chapter__course").defer("task_snapshot").order_by("-pk")
+    return Panel(
+        title=_("Progress"),
+        headings=[_("Chapter"), _("Status"), _("Updated (UTC)")],
+        rows=[
+            [
+                Cell(
+                    f"{row.chapter.course.course_code} {row.chapter.chapter_code}",
+                    href=admin_url(ChapterProgress, "change", row.pk),
+                ),
+                Cell(STATUS_NAMES[Status(row.status)], label=STATUS_LABELS[Status(row.status)]),
+                Cell(f"{row.updated_at:%Y-%m-%d %H:%M}"),
+            ]
+            for row in rows[:_PANEL_ROWS]
+        ],
+        empty=_("None."),
+        links=[(_("All progress"), admin_url(ChapterProgress, "changelist", user__id__exact=user.pk))],
+    )

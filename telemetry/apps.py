@@ -2,10 +2,12 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.models.signals import pre_migrate
+from django.utils.translation import gettext_lazy as _
 
 
 class TelemetryConfig(AppConfig):
     name = "telemetry"
+    verbose_name = _("Teaching")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

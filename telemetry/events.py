@@ -79,7 +79,7 @@ def read_event(index: int, raw: msgspec.Raw) -> Event:
     payload = _encode_payload(sent.payload)
     texts = f"{sent.event_type}\n{sent.event_id or ''}\n{sent.chapter_id or ''}\n{sent.session_id or ''}"
     if fault := text_fault(texts):
-        raise _invalid(fault)
+        raise _invalid(str(fault))
     if may_hold_secret(f"{texts}\n{payload}"):
         _redact(sent)
         payload = _encode_payload(sent.payload)
@@ -137,7 +137,7 @@ def _decode(raw: msgspec.Raw) -> SentEvent:
 def _undecodable(raw: msgspec.Raw) -> str:
     """Say what the decoder refuses, by Python's own, which takes NaN and lone surrogates."""
     try:
-        return json_fault(json.loads(bytes(raw), parse_int=float)) or "The event could not be read."
+        return str(json_fault(json.loads(bytes(raw), parse_int=float)) or "The event could not be read.")
     except RecursionError:
         return _TOO_DEEP
 
@@ -181,7 +181,7 @@ def _read_course_id(value: str | None) -> str | None:
     if not value:
         return None
     if not UUID_PATTERN.fullmatch(value):
-        raise EventRefusedError(ErrorCode.COURSE_ACCESS_DENIED, ErrorCode.COURSE_ACCESS_DENIED.message)
+        raise EventRefusedError(ErrorCode.COURSE_ACCESS_DENIED, str(ErrorCode.COURSE_ACCESS_DENIED.message))
     return value.lower()
 
 

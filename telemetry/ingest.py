@@ -102,7 +102,7 @@ def ingest_events(*, user_id: uuid.UUID, events: Sequence[msgspec.Raw]) -> Inges
         ratelimit.spend("ingest-events", str(user_id), limits.EVENTS_PER_USER, len(events))
     read, refusals = _read_events(events)
     stored, codes = _insert_events(user_id, read)
-    refusals |= {index: EventRefusedError(code, code.message) for index, code in codes.items()}
+    refusals |= {index: EventRefusedError(code, str(code.message)) for index, code in codes.items()}
     accepted = len(events) - len(refusals)
     return IngestResult(accepted, accepted - stored, list(_event_errors(events, refusals)))
 

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from courses.models import Chapter
 
@@ -16,27 +17,49 @@ class ChapterProgress(models.Model):
         COMPLETED = 20, "COMPLETED"
 
     id = models.BigAutoField(primary_key=True)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chapter_progress")
-    chapter = models.ForeignKey(Chapter, on_delete=models.CASCADE, related_name="progress")
-    status = models.PositiveSmallIntegerField(choices=Status.choices)
-    session_id = models.CharField(max_length=255, blank=True, help_text="The client's session of the last post.")
-    task_snapshot = models.JSONField(null=True, blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    updated_at = models.DateTimeField(default=timezone.now)
-    completed_at = models.DateTimeField(null=True, blank=True, help_text="The first completion.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chapter_progress", verbose_name=_("learner")
+    )
+    # The index that a foreign key gets is the first part of the one below.
+    chapter = models.ForeignKey(
+        Chapter, on_delete=models.CASCADE, related_name="progress", verbose_name=_("chapter"), db_index=False
+    )
+    status = models.PositiveSmallIntegerField(_("status"), choices=Status.choices)
+    session_id = models.CharField(
+        _("session ID"), max_length=255, blank=True, help_text=_("The client's session of the last post.")
+    )
+    task_snapshot = models.JSONField(_("task snapshot"), null=True, blank=True)
+    created_at = models.DateTimeField(_("begun at (UTC)"), default=timezone.now)
+    updated_at = models.DateTimeField(_("updated at (UTC)"), default=timezone.now)
+    completed_at = models.DateTimeField(
+        _("completed at (UTC)"), null=True, blank=True, help_text=_("The first completion.")
+    )
     reported_while_locked = models.BooleanField(
-        db_default=False, help_text="The device reported it before this server would have opened the chapter."
+        _("reported while locked"),
+        db_default=False,
+        help_text=_("The device reported it before this server would have opened the chapter."),
     )
 
     class Meta:
-        verbose_name_plural = "chapter progress"
+        verbose_name = _("progress entry")
+        verbose_name_plural = _("progress entries")
         constraints = [
             models.UniqueConstraint(fields=["user", "chapter"], name="telemetry_one_progress_per_user_and_chapter"),
             models.CheckConstraint(condition=models.Q(status__in=[0, 10, 20]), name="telemetry_progress_status"),
         ]
+        # For the admin's list, the newest first. A report of the same status changes none of them.
+        indexes = [
+            models.Index(fields=["chapter", "-id"], name="telemetry_progress_by_chapter"),
+            models.Index(fields=["status", "-id"], name="telemetry_progress_by_status"),
+            models.Index(
+                fields=["-id"],
+                condition=models.Q(reported_while_locked=True),
+                name="telemetry_progress_early",
+            ),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.user} {self.chapter}: {self.get_status_display()}"
+        return f"{self.user}: {self.chapter}"
 
 
 class AnalyticsEvent(models.Model):

@@ -8,6 +8,15 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from tests.live import running_server
 
+NO_CHROMIUM = "The browser tests need Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM."
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why the browser tests were left out, which a letter among thousands doesn't."""
+    skipped = [report for report in terminalreporter.getreports("skipped") if NO_CHROMIUM in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped. {NO_CHROMIUM}", yellow=True)
+
 
 @pytest.fixture(scope="module")
 def server(

@@ -55,6 +55,7 @@ def start_server(port: int, output: IO[bytes], **variables: str) -> subprocess.P
         "JWT_SECRET": settings.JWT_SECRET,
         "ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT),
         "WEB_CONCURRENCY": "4",
+        "PGAPPNAME": f"server-{port}",
         **variables,
     }
     command = [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn_conf.py", "config.wsgi:application"]
@@ -80,6 +81,18 @@ def running_server(log: Path, **variables: str) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            _await_end_of_sessions(port)
+
+
+def _await_end_of_sessions(port: int) -> None:
+    """Wait until PostgreSQL has noticed that the server is gone: a database in use can't be dropped."""
+    deadline = time.monotonic() + START_SECONDS
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", [f"server-{port}"])
+            if cursor.fetchone() == (0,):
+                break
+            time.sleep(0.05)
 
 
 def _wait(base_url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from config.errors import ApiError, ErrorCode
+from django_stubs_ext import StrOrPromise
+
+from config.errors import ApiError, ErrorCode, in_english
 from updates.models import BundleRelease, ReleaseEvent
 from updates.principals import Principal
 
@@ -44,9 +46,10 @@ class Entry:
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
-def record(action: str, entries: Sequence[Entry], principal: Principal, notices: Sequence[str] = ()) -> None:
-    """Write the entries of one act, in the caller's transaction."""
+def record(action: str, entries: Sequence[Entry], principal: Principal, notices: Sequence[StrOrPromise] = ()) -> None:
+    """Write the entries of one act, in the caller's transaction; in English, since the audit is one for all."""
     act_id = uuid.uuid4()
+    told = list(map(in_english, notices))
     ReleaseEvent.objects.bulk_create(
         _event(
             action,
@@ -54,7 +57,7 @@ def record(action: str, entries: Sequence[Entry], principal: Principal, notices:
             entry.release,
             principal,
             release=entry.release,
-            notices=list(notices),
+            notices=told,
             changes={name: [_json(before), _json(after)] for name, (before, after) in entry.changes.items()},
         )
         for entry in entries
@@ -79,7 +82,7 @@ def recording_refusals(action: str, targets: Sequence[Named], principal: Princip
 
 def _record_refusal(action: str, targets: Sequence[Named], principal: Principal, error: ApiError) -> None:
     act_id = uuid.uuid4()
-    refusal = error.message or error.code.message
+    refusal = in_english(error.sentence)
     ReleaseEvent.objects.bulk_create(
         _event(action, act_id, target, principal, refusal=refusal, release=_stored(target)) for target in targets
     )

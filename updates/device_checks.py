@@ -23,6 +23,7 @@ from updates.selection import (
     select_update,
     unmet_minimums,
 )
+from updates.services.adoption import Sighting, note_check, sighting
 
 APP_AGENTS_SCOPE: Final = (BundleType.APP_AGENTS, FIXED_SCOPES[BundleType.APP_AGENTS])
 EXPERTS_SHARED_SCOPE: Final = (BundleType.EXPERTS_SHARED, FIXED_SCOPES[BundleType.EXPERTS_SHARED])
@@ -88,6 +89,8 @@ class _Check:
     """One check of one device: everything in it is decided by the same snapshot at the same moment."""
 
     def __init__(self, session: DeviceSession, base_url: str) -> None:
+        self._session = session
+        self._sightings: list[Sighting] = []
         self._snapshot: Snapshot = catalogue.snapshot()
         self._now = timezone.now()
         self._base_url = base_url
@@ -104,11 +107,27 @@ class _Check:
     def update(
         self, bundle_type: str, scope_id: str, installed: str | None, *, shown_scope_id: str = ""
     ) -> list[Descriptor]:
-        """List the scope's current release unless it is installed; `shown_scope_id` is what the client calls it."""
+        """List the scope's current release unless it is installed; `shown_scope_id` is what the client calls it.
+
+        What was said and offered is noted under the scope's own id.
+        """
         releases = self._snapshot.of_scope(bundle_type, scope_id)
         withdrawn = self._snapshot.withdrawn_of_scope(bundle_type, scope_id)
         selected = select_update(releases, installed, self._device, self._now, withdrawn)
+        self._sightings.append(
+            sighting(
+                bundle_type,
+                scope_id,
+                version=installed,
+                is_released=installed in withdrawn or any(release.version == installed for release in releases),
+                offered_version=selected.release.version if selected else "",
+            )
+        )
         return [self._describe(selected, shown_scope_id or scope_id)] if selected else []
+
+    def record(self) -> None:
+        """Keep what was noted; once everything is decided, outside any transaction."""
+        note_check(session=self._session, sightings=self._sightings, now=self._now)
 
     def blocked(self, bundle_type: str, scope_id: str, *, shown_scope_id: str = "") -> list[Blocked]:
         releases = self._snapshot.of_scope(bundle_type, scope_id)
@@ -141,23 +160,29 @@ class _Check:
 
 
 def check_app(*, session: DeviceSession, installed: Mapping[str, Any], base_url: str) -> AppCheck:
-    """Say which bundles of the app itself this device has to install. No query while the catalogue is fresh.
+    """Say which bundles of the app itself this device has to install.
+
+    No query while the catalogue is fresh, and one when the device's versions are news.
 
     Both client generations get the same two families: G1 installs whatever it is offered, and never reports
     another one back.
     """
     check = _Check(session, base_url)
-    return AppCheck(
+    answer = AppCheck(
         required=check.update(*APP_AGENTS_SCOPE, _version(installed, BundleType.APP_AGENTS)),
         optional=check.update(*EXPERTS_SHARED_SCOPE, _version(installed, BundleType.EXPERTS_SHARED)),
         blocked=check.blocked(*APP_AGENTS_SCOPE) + check.blocked(*EXPERTS_SHARED_SCOPE),
     )
+    check.record()
+    return answer
 
 
 def check_chapter(
     *, session: DeviceSession, course_id: str, chapter_ref: str, installed: Mapping[str, Any], base_url: str
 ) -> ChapterCheck:
-    """Say which bundles this device has to install before it opens the chapter. One query: enrolment and chapter.
+    """Say which bundles this device has to install before it opens the chapter.
+
+    One query for enrolment and chapter, and one more when the device's versions are news.
 
     `chapter_ref` is the chapter's code or UUID, and the answer's scope follows it: the client files the bundle
     under that scope and looks it up there next time.
@@ -180,6 +205,7 @@ def check_chapter(
     for expert in experts:
         required += check.update(BundleType.EXPERTS, expert, _version(installed_experts, expert))
         blocked += check.blocked(BundleType.EXPERTS, expert)
+    check.record()
     return ChapterCheck(required, ResolvedChapter(course_id, chapter_ref, experts), blocked)
 
 

@@ -7,12 +7,15 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
+from accounts.models import DeviceSession
 from config import limits
 from courses.models import Chapter, Course
 from updates.selection import parse_version
@@ -22,32 +25,33 @@ EXPERT_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,159}")
 # No part starts with a dot: clients and the artifact store make folders of them.
 version_validator = RegexValidator(
     r"\A[A-Za-z0-9_-][A-Za-z0-9._-]*\Z",
-    "Use letters, digits, dot, underscore and hyphen only, and no dot at the start.",
+    _("Use letters, digits, dot, underscore and hyphen only, and no dot at the start."),
 )
 scope_validator = RegexValidator(
     r"\A[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?\Z",
-    "One or two parts of letters, digits, dot, underscore and hyphen, and no dot at the start.",
+    _("One or two parts of letters, digits, dot, underscore and hyphen, and no dot at the start."),
 )
-sha256_validator = RegexValidator(r"\A[0-9a-f]{64}\Z", "64 lower-case hexadecimal digits.")
+sha256_validator = RegexValidator(r"\A[0-9a-f]{64}\Z", _("64 lower-case hexadecimal digits."))
 
 
 def validate_semantic_version(value: str) -> None:
     if parse_version(value) is None:
-        raise ValidationError("This must be a semantic version such as 1.2.3.")
+        raise ValidationError(_("This must be a semantic version such as 1.2.3."))
 
 
 def validate_expert_ids(value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(e, str) and EXPERT_ID_PATTERN.fullmatch(e) for e in value):
-        raise ValidationError('This must be a list of expert ids such as ["data_inspector"].')
+        raise ValidationError(_('This must be a list of expert ids such as ["data_inspector"].'))
     if len(value) > limits.REQUIRED_EXPERTS_MAX or len(set(value)) < len(value):
-        raise ValidationError(f"At most {limits.REQUIRED_EXPERTS_MAX} experts can be required, each once.")
+        text = _("At most %(most)s experts can be required, each once.")
+        raise ValidationError(text, params={"most": limits.REQUIRED_EXPERTS_MAX})
 
 
 class BundleType(models.TextChoices):
-    APP_AGENTS = "app_agents", "App agents"
-    EXPERTS_SHARED = "experts_shared", "Shared experts"
-    EXPERTS = "experts", "Expert"
-    CHAPTER = "chapter", "Chapter"
+    APP_AGENTS = "app_agents", _("App agents")
+    EXPERTS_SHARED = "experts_shared", _("Shared experts")
+    EXPERTS = "experts", _("Expert")
+    CHAPTER = "chapter", _("Chapter")
 
 
 FIXED_SCOPES: Final[dict[str, str]] = {BundleType.APP_AGENTS: "core", BundleType.EXPERTS_SHARED: "shared"}
@@ -70,9 +74,9 @@ class BundleRelease(models.Model):
     """
 
     class State(models.TextChoices):
-        DRAFT = "draft", "Draft"
-        PUBLISHED = "published", "Published"
-        WITHDRAWN = "withdrawn", "Withdrawn"
+        DRAFT = "draft", _("Draft")
+        PUBLISHED = "published", _("Published")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     bundle_type = models.CharField(max_length=32, choices=BundleType.choices)
@@ -123,13 +127,17 @@ class BundleRelease(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
+        verbose_name = _("release")
+        verbose_name_plural = _("releases")
         constraints = [
             models.UniqueConstraint(
                 "bundle_type",
                 Lower("scope_id"),
                 Lower("version"),
                 name="updates_release_unique_without_case",
-                violation_error_message="This version exists already, and its bytes never change: use another version.",
+                violation_error_message=_(
+                    "This version exists already, and its bytes never change: use another version."
+                ),
             ),
             models.CheckConstraint(
                 condition=models.Q(rollout_basis_points__lte=10_000), name="updates_rollout_at_most_10000"
@@ -146,13 +154,30 @@ class BundleRelease(models.Model):
                 condition=models.Q(bundle_type="chapter", chapter__isnull=False)
                 | (~models.Q(bundle_type="chapter") & models.Q(chapter=None)),
                 name="updates_chapter_release_has_chapter",
-                violation_error_message="A chapter's release needs its chapter, any other release has none.",
+                violation_error_message=_("A chapter's release needs its chapter, any other release has none."),
             ),
         ]
         indexes = [
             models.Index(fields=["bundle_type", "scope_id", "-published_at"], name="updates_release_by_scope"),
             models.Index(
                 fields=["cohort_key"], condition=models.Q(state="published"), name="updates_release_by_cohort"
+            ),
+            # The admin's list reads this alone to order, filter and search: rows are wide by their manifests.
+            models.Index(
+                fields=["bundle_type", "scope_id"],
+                include=[
+                    "id",
+                    "version",
+                    "state",
+                    "chapter",
+                    "sha256",
+                    "rollout_basis_points",
+                    "publish_at",
+                    "published_at",
+                    "withdrawn_at",
+                    "created_at",
+                ],
+                name="updates_release_list",
             ),
         ]
         permissions = [("publish_bundlerelease", "Can publish, widen and withdraw releases")]
@@ -167,24 +192,27 @@ class BundleRelease(models.Model):
             if self.chapter is None or self.scope_id != chapter_scope_id(
                 self.chapter.course_id, self.chapter.chapter_code
             ):
-                raise ValidationError({"scope_id": "This must be {course id}/{chapter code} of an existing chapter."})
+                text = _("This must be {course id}/{chapter code} of an existing chapter.")
+                raise ValidationError({"scope_id": text})
         elif "/" in self.scope_id:
-            raise ValidationError({"scope_id": "Only the scope of a chapter has two parts."})
+            raise ValidationError({"scope_id": _("Only the scope of a chapter has two parts.")})
         elif self.scope_id != (expected := FIXED_SCOPES.get(self.bundle_type, self.scope_id)):
-            raise ValidationError({"scope_id": f"This must be {expected}."})
+            error = ValidationError(_("This must be %(expected)s."), params={"expected": expected})
+            raise ValidationError({"scope_id": error})
 
     def _clean_external_url(self) -> None:
         address = urlsplit(self.external_url)
         if self.external_url and (address.scheme != "https" or address.username is not None):
-            raise ValidationError({"external_url": "This must be an https URL without a name or password in it."})
+            text = _("This must be an https URL without a name or password in it.")
+            raise ValidationError({"external_url": text})
 
 
 class Ability(models.TextChoices):
     """What somebody may do with releases; the scopes of an API token."""
 
-    READ = "read", "Read: list releases"
-    UPLOAD = "upload", "Upload: make, change and delete drafts"
-    PUBLISH = "publish", "Publish: publish, widen and withdraw"
+    READ = "read", _("Read: list releases")
+    UPLOAD = "upload", _("Upload: make, change and delete drafts")
+    PUBLISH = "publish", _("Publish: publish, widen and withdraw")
 
 
 class ApiToken(models.Model):
@@ -220,7 +248,8 @@ class ApiToken(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
-        verbose_name = "API token"
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
 
     def __str__(self) -> str:
         return self.name
@@ -233,19 +262,19 @@ class ReleaseEvent(models.Model):
     """
 
     class Action(models.TextChoices):
-        CREATED = "created", "Draft made"
-        CHANGED = "changed", "Draft changed"
-        DELETED = "deleted", "Draft deleted"
-        PUBLISHED = "published", "Published"
-        WIDENED = "widened", "Rollout widened"
-        WITHDRAWN = "withdrawn", "Withdrawn"
-        VERIFIED = "verified", "Bytes verified"
+        CREATED = "created", _("Draft made")
+        CHANGED = "changed", _("Draft changed")
+        DELETED = "deleted", _("Draft deleted")
+        PUBLISHED = "published", _("Published")
+        WIDENED = "widened", _("Rollout widened")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
+        VERIFIED = "verified", _("Bytes verified")
 
     class ActorKind(models.TextChoices):
-        USER = "user", "Person"
-        TOKEN = "token", "API token"
+        USER = "user", _("Person")
+        TOKEN = "token", _("API token")
         ADMIN_KEY = "admin_key", "ADMIN_API_KEY"
-        COMMAND = "command", "Command"
+        COMMAND = "command", _("Command")
 
     id = models.BigAutoField(primary_key=True)
     act_id = models.UUIDField(help_text="Shared by the entries of one act.")
@@ -267,6 +296,8 @@ class ReleaseEvent(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit entries")
         indexes = [
             models.Index(fields=["bundle_type", "scope_id", "-id"], name="updates_event_by_scope"),
             models.Index(fields=["-id"], condition=~models.Q(refusal=""), name="updates_event_refused"),
@@ -288,3 +319,64 @@ class CatalogueRevision(models.Model):
 
     def __str__(self) -> str:
         return str(self.revision)
+
+
+DEVICE_SCOPE: Final = ("device", "")
+"""(bundle_type, scope_id) that stands for the device itself: its row says when the device last checked anything."""
+
+OTHER_VERSION: Final = "?"
+"""What a version counts as that was never published in its scope: clients may send anything, counts stay few."""
+
+
+class DeviceBundle(models.Model):
+    """What a device said of one scope at its last check, and what it was offered then.
+
+    `updates.services.adoption` writes it, and says when it lags. The rows of a session that was superseded by another
+    login stay until the same device has checked the same scope with the new one.
+    """
+
+    pk = models.CompositePrimaryKey("session_id", "bundle_type", "scope_id")
+    session = models.ForeignKey(DeviceSession, on_delete=models.CASCADE, related_name="bundles", db_index=False)
+    bundle_type = models.CharField(max_length=32)
+    scope_id = models.CharField(max_length=160)
+    version = models.CharField(max_length=64, help_text="As the device says; empty: nothing, or nothing readable.")
+    counted_as = models.CharField(max_length=64, help_text="The version that it counts as in `AdoptionDay`.")
+    offered_version = models.CharField(max_length=64, help_text="Empty: it has what it shall have.")
+    first_seen_on = models.DateField(help_text="UTC.")
+    last_seen_on = models.DateField(help_text="UTC.")
+
+    # What the last change took the place of. PostgreSQL before 18 returns nothing of a row as it was before an upsert,
+    # and counts must move by exactly that, whatever another check has just made of the row. Null: there was no row.
+    previous_counted_as = models.CharField(max_length=64, null=True)
+    previous_offered_version = models.CharField(max_length=64, null=True)
+    previous_seen_on = models.DateField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.bundle_type}/{self.scope_id} {self.version} on {self.session_id}"
+
+
+class AdoptionDay(models.Model):
+    """How many devices had a version of a scope and were offered another, on one day.
+
+    A sum over the slots is the number: a scope that every device checks has several, so that checks don't queue for
+    one row. A single slot may be negative.
+    """
+
+    pk = models.CompositePrimaryKey("bundle_type", "scope_id", "day", "version", "offered_version", "slot")
+    bundle_type = models.CharField(max_length=32)
+    scope_id = models.CharField(max_length=160)
+    day = models.DateField(help_text="UTC.")
+    version = models.CharField(
+        max_length=64, help_text="Empty: nothing is installed; `?`: what never was a release here."
+    )
+    offered_version = models.CharField(max_length=64, help_text="Empty: it has what it shall have.")
+    slot = models.SmallIntegerField()
+    devices = models.IntegerField(default=0, help_text="Devices whose last check of that day said so.")
+    latest = models.IntegerField(default=0, help_text="Those of them that have not checked since.")
+    checks = models.BigIntegerField(default=0, help_text="Checks of all scopes; with the device itself only.")
+
+    class Meta:
+        indexes = [BrinIndex(fields=["day"], name="updates_adoption_by_day")]
+
+    def __str__(self) -> str:
+        return f"{self.bundle_type}/{self.scope_id} {self.version} on {self.day}: {self.devices}"

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
 from accounts.models import User
 from config.errors import ApiError, ErrorCode
 from updates.models import Ability, ApiToken, BundleType, ReleaseEvent
@@ -17,6 +20,12 @@ PERMISSIONS: Final[dict[str, str]] = {
     Ability.PUBLISH: "updates.publish_bundlerelease",
 }
 """Django's permission that gives a person an ability."""
+
+_LACKS: Final = {
+    Ability.READ: _("{name} may not read releases."),
+    Ability.UPLOAD: _("{name} may not upload releases."),
+    Ability.PUBLISH: _("{name} may not publish releases."),
+}
 
 
 class InScope(Protocol):
@@ -63,10 +72,12 @@ class Principal:
             ApiError: FORBIDDEN, and why.
         """
         if not self.may(ability):
-            raise ApiError(ErrorCode.FORBIDDEN, f"{self.name} may not {ability} releases.")
+            raise ApiError(ErrorCode.FORBIDDEN, format_lazy(_LACKS[Ability(ability)], name=self.name))
         for target in targets:
             if not self.covers(target.bundle_type, target.scope_id):
-                raise ApiError(ErrorCode.FORBIDDEN, f"{self.name} is not for {target.bundle_type}/{target.scope_id}.")
+                scope = f"{target.bundle_type}/{target.scope_id}"
+                text = format_lazy(_("{name} is not for {scope}."), name=self.name, scope=scope)
+                raise ApiError(ErrorCode.FORBIDDEN, text)
 
 
 ADMIN_KEY: Final = Principal(ActorKind.ADMIN_KEY, "ADMIN_API_KEY")

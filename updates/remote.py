@@ -22,6 +22,9 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpcore
 import idna
 from django.conf import settings
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from config import limits
 from config.errors import ApiError, ErrorCode
@@ -63,7 +66,7 @@ def opened(url: str, *, size_bytes: int) -> Iterator[Iterable[bytes]]:
     """
     clock = _Clock(limits.VERIFY_MAX_SECONDS)
     context = _tls_context()
-    for _ in range(limits.VERIFY_REDIRECTS_MAX + 1):
+    for _redirect in range(limits.VERIFY_REDIRECTS_MAX + 1):
         target = _parse(url)
         host = target.host.decode("ascii")
         with (
@@ -78,10 +81,11 @@ def opened(url: str, *, size_bytes: int) -> Iterator[Iterable[bytes]]:
                 yield response.iter_stream()
                 return
             url = _redirected(url, _header(response, b"location"))
-    raise unreachable(f"{host} redirects more than {limits.VERIFY_REDIRECTS_MAX} times.")
+    text = _("{host} redirects more than {most} times.")
+    raise unreachable(format_lazy(text, host=host, most=limits.VERIFY_REDIRECTS_MAX))
 
 
-def unreachable(message: str) -> ApiError:
+def unreachable(message: StrOrPromise) -> ApiError:
     return ApiError(ErrorCode.ARTIFACT_UNREACHABLE, message)
 
 
@@ -103,14 +107,16 @@ def _parse(url: str) -> httpcore.URL:
         parts = urlsplit(url)
         host, port = _ascii_host(parts.hostname or ""), parts.port or HTTPS_PORT
     except ValueError as error:  # idna's errors are some as well
-        raise unreachable("This is no URL with a host that can be reached.") from error
+        raise unreachable(_("This is no URL with a host that can be reached.")) from error
     if parts.scheme != "https":
-        raise unreachable(f"{host}: only https is fetched.")
+        raise unreachable(format_lazy(_("{host}: only https is fetched."), host=host))
     if parts.username is not None or parts.password is not None:
-        raise unreachable(f"{host}: a URL with a name or password in it is not fetched.")
+        text = _("{host}: a URL with a name or password in it is not fetched.")
+        raise unreachable(format_lazy(text, host=host))
     if port != HTTPS_PORT and port < _FIRST_UNPRIVILEGED_PORT:
         # Mail, remote shells and the like: no web server of a stranger needs to live there.
-        raise unreachable(f"{host}: port {port} is not {HTTPS_PORT}, and below {_FIRST_UNPRIVILEGED_PORT}.")
+        text = _("{host}: port {port} is not {https}, and below {least}.")
+        raise unreachable(format_lazy(text, host=host, port=port, https=HTTPS_PORT, least=_FIRST_UNPRIVILEGED_PORT))
     path = quote(parts.path or "/", safe=_URL_CHARACTERS) + (
         f"?{quote(parts.query, safe=_URL_CHARACTERS)}" if parts.query else ""
     )
@@ -121,7 +127,7 @@ def _redirected(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise unreachable("The redirect leads to no URL.") from error
+        raise unreachable(_("The redirect leads to no URL.")) from error
 
 
 def _host_header(target: httpcore.URL) -> tuple[bytes, bytes]:
@@ -155,13 +161,14 @@ def _resolve(host: str, port: int) -> list[Address]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
     except (OSError, ValueError) as error:  # ValueError: a label that is too long, an address with a zone
-        raise unreachable(f"{host}: the name has no address.") from error
+        raise unreachable(format_lazy(_("{host}: the name has no address."), host=host)) from error
     for address in addresses:
         if not (is_public(address) or (host in settings.VERIFY_PRIVATE_HOSTS and _is_of_the_house(address))):
-            raise unreachable(
-                f"{host}: {address} is not a public address. Hosts that may have others are named in "
+            text = _(
+                "{host}: {address} is not a public address. Hosts that may have others are named in "
                 "VERIFY_PRIVATE_HOSTS."
             )
+            raise unreachable(format_lazy(text, host=host, address=str(address)))
     return addresses
 
 
@@ -195,9 +202,12 @@ class _Clock:
             raise httpcore.ReadTimeout
         return min(seconds, left)
 
-    def __str__(self) -> str:
-        over = time.monotonic() >= self._ends
-        return f"more than {self._seconds:g} seconds in all" if over else "it doesn't answer"
+    def complaint(self, host: str) -> StrOrPromise:
+        """Say of a host what took too long: one answer, or all of it."""
+        if time.monotonic() < self._ends:
+            return format_lazy(_("{host} takes too long: it doesn't answer."), host=host)
+        text = _("{host} takes too long: more than {seconds} seconds in all.")
+        return format_lazy(text, host=host, seconds=f"{self._seconds:g}")
 
 
 class _CheckedBackend(httpcore.NetworkBackend):
@@ -273,14 +283,15 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 
 def _check_answer(host: str, response: httpcore.Response, size_bytes: int) -> None:
     if response.status != 200:
-        raise unreachable(f"{host} answers with status {response.status}.")
+        raise unreachable(format_lazy(_("{host} answers with status {status}."), host=host, status=response.status))
     if _header(response, b"content-encoding").lower() not in ("", "identity"):
-        raise unreachable(f"{host} sends the archive in another encoding, though it was asked not to.")
+        text = _("{host} sends the archive in another encoding, though it was asked not to.")
+        raise unreachable(format_lazy(text, host=host))
     length = _header(response, b"content-length")
     if length and int(length) != size_bytes:  # digits: h11 refuses anything else
-        raise ApiError(
-            ErrorCode.BUNDLE_INVALID, f"{host} has {int(length):,} bytes there; the release has {size_bytes:,}."
-        )
+        text = _("{host} has {found} bytes there; the release has {size}.")
+        values = {"found": f"{int(length):,}", "size": f"{size_bytes:,}"}
+        raise ApiError(ErrorCode.BUNDLE_INVALID, format_lazy(text, host=host, **values))
 
 
 @contextmanager
@@ -289,6 +300,7 @@ def _reporting(host: str, clock: _Clock) -> Iterator[None]:
     try:
         yield
     except httpcore.TimeoutException as error:
-        raise unreachable(f"{host} takes too long: {clock}.") from error
+        raise unreachable(clock.complaint(host)) from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise unreachable(f"{host}: {error or 'the connection broke'}.") from error
+        text = format_lazy("{host}: {fault}.", host=host, fault=str(error) or _("the connection broke"))
+        raise unreachable(text) from error

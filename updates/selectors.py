@@ -1,12 +1,17 @@
 """Reads of releases as rows, for those who publish; what devices are answered is in `updates.device_checks`."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from courses.models import Chapter, Course
 from updates.models import BundleRelease, BundleType
 from updates.principals import Principal
 from updates.selection import WHOLE_ROLLOUT
@@ -49,17 +54,44 @@ def find_current(*, bundle_type: str, scope_id: str) -> BundleRelease | None:
 
     Minimum versions are left aside. One query.
     """
-    return (
-        BundleRelease.objects.filter(
-            offered_by(None),
-            bundle_type=bundle_type,
-            scope_id=scope_id,
-            state=BundleRelease.State.PUBLISHED,
-            rollout_basis_points=WHOLE_ROLLOUT,
-        )
-        .order_by("-published_at", "-pk")
-        .first()
-    )
+    return _offered_to_all([(bundle_type, scope_id)]).first()
+
+
+def find_replaced(release: BundleRelease) -> BundleRelease | None:
+    """Return what this release replaces for all devices: what they are offered without it, or were before it.
+
+    One query.
+    """
+    rows = _offered_to_all([(release.bundle_type, release.scope_id)]).exclude(pk=release.pk)
+    if release.state == BundleRelease.State.PUBLISHED:
+        rows = rows.filter(published_at__lt=release.published_at)
+    return rows.first()
+
+
+def list_current(
+    scopes: Iterable[tuple[str, str]], *, without: Iterable[BundleRelease] = ()
+) -> dict[tuple[str, str], BundleRelease]:
+    """Return what all devices are offered of each of these scopes, as `find_current` says, were some releases gone.
+
+    Manifests are left out. One query.
+    """
+    wanted = sorted(set(scopes))
+    if not wanted:
+        return {}
+    rows = _offered_to_all(wanted).exclude(pk__in=[release.pk for release in without]).defer("manifest")
+    rows = rows.order_by("bundle_type", "scope_id", "-published_at", "-pk").distinct("bundle_type", "scope_id")
+    return {(release.bundle_type, release.scope_id): release for release in rows}
+
+
+def _offered_to_all(scopes: Sequence[tuple[str, str]]) -> QuerySet[BundleRelease]:
+    """The releases of these scopes at 100 % whose time has come, the most recently published first."""
+    of_scopes = reduce(or_, (Q(bundle_type=bundle_type, scope_id=scope_id) for bundle_type, scope_id in scopes))
+    return BundleRelease.objects.filter(
+        of_scopes,
+        offered_by(None),
+        state=BundleRelease.State.PUBLISHED,
+        rollout_basis_points=WHOLE_ROLLOUT,
+    ).order_by("-published_at", "-pk")
 
 
 def missing_experts(releases: Sequence[BundleRelease], *, offered_from: datetime | None) -> list[str]:
@@ -85,3 +117,56 @@ def offered_by(moment: datetime | None) -> Q:
     """The condition that a release's time comes by this moment, or has come."""
     now = timezone.now()
     return Q(publish_at=None) | Q(publish_at__lte=max(moment or now, now))
+
+
+# --- A course for a new semester ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChapter:
+    """A chapter of a course, and what all devices are offered of it now; None is nothing."""
+
+    chapter: Chapter
+    release: BundleRelease | None
+
+
+@dataclass(frozen=True, slots=True)
+class CoursePlan:
+    """What a copy of a course would have."""
+
+    source: Course
+    chapters: list[PlannedChapter]
+
+    @property
+    def releases(self) -> list[BundleRelease]:
+        return [planned.release for planned in self.chapters if planned.release]
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for plans of the same chapters and releases."""
+        parts = [
+            (str(c.pk), c.chapter_code, c.title, c.order, c.is_active, str(release.pk) if release else "")
+            for c, release in ((planned.chapter, planned.release) for planned in self.chapters)
+        ]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def plan_course_copy(*, source: Course) -> CoursePlan:
+    """Return a course's chapters in order, active or not, with their current releases (see `find_current`).
+
+    Manifests, which may be large, are left out. Two queries.
+    """
+    chapters = list(source.chapters.order_by("order", "chapter_code"))
+    offered = (
+        BundleRelease.objects.filter(
+            offered_by(None),
+            chapter__in=chapters,
+            state=BundleRelease.State.PUBLISHED,
+            rollout_basis_points=WHOLE_ROLLOUT,
+        )
+        .defer("manifest")
+        .order_by("chapter_id", "-published_at", "-pk")
+        .distinct("chapter_id")
+    )
+    current = {release.chapter_id: release for release in offered}
+    return CoursePlan(source, [PlannedChapter(chapter, current.get(chapter.pk)) for chapter in chapters])

@@ -28,7 +28,7 @@ class ReferenceField(TextField):
 
 
 class InstalledAppField(JSONObjectField):
-    """Version by bundle family; null is an empty object. Nothing of it is stored."""
+    """Version by bundle family; null is an empty object. Only versions of bundles that the server knows are stored."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(required=False, allow_null=True, **kwargs)

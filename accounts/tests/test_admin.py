@@ -101,9 +101,9 @@ def test_deactivation_ends_the_learners_sessions(admin_page: Client, learner: Ac
 
 def test_sessions_are_revoked_and_the_act_is_recorded(admin_page: Client, learner: Actor) -> None:
     url = reverse("admin:accounts_devicesession_changelist")
-    form = {"action": "revoke", "_selected_action": [str(learner.session.pk)]}
+    form = {"action": "revoke", "_selected_action": [str(learner.session.pk)], "confirmed": "yes"}
     page = admin_page.post(url, form, follow=True).content.decode()
-    assert "Revoked 1 of 1 sessions." in page
+    assert "Logged out: 1 of 1 device." in page
     assert error_code(learner.get("/v1/me")) == "INVALID_TOKEN"
     assert LogEntry.objects.get().object_id == str(learner.session.pk)
     assert DeviceSession.objects.get(pk=learner.session.pk).refresh_digest not in page

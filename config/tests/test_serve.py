@@ -21,7 +21,7 @@ from config.management.commands.serve import base_url
 from config.tests.processes import PATIENCE_SECONDS, ROOT, eventually, kill_everything, processes_of
 
 LAST_LINE = "Ctrl-C stops it."
-STOP_SECONDS = 8.0  # less than the 10 after which gunicorn kills a worker that hangs
+STOP_SECONDS = 9.5  # less than the 10 after which gunicorn kills a worker that hangs
 PASSWORD_LINE = re.compile(
     r"Staff account for the admin: (\S+) with the password (\S+) \(it is shown only this once\)\."
 )

@@ -131,7 +131,7 @@ def test_one_file_is_kept(admin_page: Client) -> None:
 
 def test_too_many_files_and_fields(admin_page: Client) -> None:
     files = {f"f{number}": a_file() for number in range(limits.UPLOAD_FORM_FILES_MAX + 1)}
-    fields = {f"f{number}": "1" for number in range(1_100)}
+    fields = {f"f{number}": "1" for number in range(limits.FORM_FIELDS_MAX + 1)}
     for form in (files, fields, {**fields, "archive": a_file()}):
         response = admin_page.post("/admin/probe", form)
         assert (response.status_code, error_code(response)) == (400, "MALFORMED_REQUEST")

@@ -69,6 +69,30 @@ def test_an_inactive_course(outsider: Actor, course: Course) -> None:
     assert error_code(response) == "COURSE_NOT_FOUND"
 
 
+def test_joining_by_course_code_is_off(outsider: Actor, course: Course) -> None:
+    Course.objects.update(joinable_by_code=False)
+    refused, unknown = (outsider.post(URL, {"course_code": code}) for code in ("TST100", "NOPE"))
+    assert refused.status_code == 404
+    assert error_code(refused) == "COURSE_NOT_FOUND"
+    assert refused.json()["error"]["message"] == unknown.json()["error"]["message"]
+    assert not Enrollment.objects.exists()
+    assert outsider.post(URL, {"invite_code": course.invite_code}).status_code == 200
+    assert Enrollment.objects.get().user == outsider.user
+
+
+def test_who_is_in_joins_again_where_joining_by_course_code_is_off(learner: Actor, course: Course) -> None:
+    before = learner.post(URL, {"course_code": "TST100"})
+    Course.objects.update(joinable_by_code=False)
+    after = learner.post(URL, {"course_code": "tst100"})
+    assert (after.status_code, after.json()) == (200, before.json())
+
+
+def test_who_was_removed_is_told_so_where_joining_by_course_code_is_off(learner: Actor, course: Course) -> None:
+    Course.objects.update(joinable_by_code=False)
+    Enrollment.objects.update(removed_at=timezone.now())
+    assert error_code(learner.post(URL, {"course_code": "TST100"})) == "COURSE_ACCESS_DENIED"
+
+
 def test_removed_by_staff(learner: Actor, course: Course) -> None:
     Enrollment.objects.update(removed_at=timezone.now())
     for body in ({"course_code": "TST100"}, {"invite_code": course.invite_code}):

@@ -33,6 +33,7 @@ from telemetry.tests.partitioned import (
 )
 from tests.cast import make_actor
 from tests.races import in_thread, run_at_once, wait_until_blocked
+from updates.models import AdoptionDay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,6 +122,25 @@ def test_again_changes_nothing(user: User) -> None:
     before = run("SELECT oid, relname FROM pg_class ORDER BY oid")
     assert maintain().endswith("Nothing to do.\n")
     assert run("SELECT oid, relname FROM pg_class ORDER BY oid") == before
+
+
+def test_old_counts_of_versions_go() -> None:
+    maintain()
+    today = timezone.now().date()
+    for days in (limits.ADOPTION_DAYS + 1, limits.ADOPTION_DAYS):
+        AdoptionDay.objects.create(
+            bundle_type="app_agents",
+            scope_id="core",
+            day=today - timedelta(days=days),
+            version="1.0.0",
+            offered_version="",
+            slot=0,
+        )
+
+    assert "Deleted 1 old counts of versions, and 0 of devices not seen for as long." in maintain()
+
+    assert AdoptionDay.objects.get().day == today - timedelta(days=limits.ADOPTION_DAYS)
+    assert maintain().endswith("Nothing to do.\n")
 
 
 def test_quiet() -> None:

@@ -1,5 +1,6 @@
 """Progress in the admin."""
 
+import re
 from typing import Any
 
 import pytest
@@ -34,8 +35,9 @@ def rows_of(page: Any) -> list[ChapterProgress]:
 def test_list(admin_page: Client, progress: ChapterProgress) -> None:
     page = admin_page.get(LIST)
     assert page.status_code == 200
-    for text in ("learner@example.com", "TST100", "ch1_intro", "IN_PROGRESS"):
-        assert text in page.content.decode()
+    for text in ("learner@example.com", "TST100", "ch1_intro", "In progress", "Locked", "1 progress entry"):
+        assert re.search(rf"\b{re.escape(text)}\b", " ".join(page.content.decode().split())), text
+    assert "IN_PROGRESS" not in page.content.decode(), "a word of the API"
     assert "only on the page" not in page.content.decode()
 
 
@@ -62,7 +64,7 @@ def test_list_costs_the_same_for_any_number_of_rows(
     assert not any("task_snapshot" in query["sql"] for query in queries.captured_queries)
     counts = [query["sql"] for query in queries.captured_queries if "COUNT" in query["sql"]]
     assert counts
-    assert all(f"LIMIT {admin._COUNTED_MAX_ROWS}" in sql for sql in counts)
+    assert all(f"LIMIT {limits.ADMIN_LIST_COUNTED_MAX_ROWS}" in sql for sql in counts)
 
 
 def test_paging_ends_at_the_bound(
@@ -70,7 +72,7 @@ def test_paging_ends_at_the_bound(
 ) -> None:
     for actor in (fellow, outsider):
         ChapterProgress.objects.create(user=actor.user, chapter=progress.chapter, status=10)
-    monkeypatch.setattr(admin, "_COUNTED_MAX_ROWS", 2)
+    monkeypatch.setattr(limits, "ADMIN_LIST_COUNTED_MAX_ROWS", 2)
     monkeypatch.setattr(admin.ChapterProgressAdmin, "list_per_page", 1)
     monkeypatch.setattr(admin.ChapterProgressAdmin, "list_max_show_all", 1)
     assert rows_of(admin_page.get(LIST, {"p": "2"}))[0].user == fellow.user
@@ -82,6 +84,8 @@ def test_one_row_is_shown_and_not_to_be_changed(admin_page: Client, progress: Ch
     page = admin_page.get(url)
     assert "only on the page of one row" in page.content.decode()
     assert 'name="_save"' not in page.content.decode()
+    assert "In progress" in page.content.decode()
+    assert "IN_PROGRESS" not in page.content.decode()
     assert admin_page.post(url, {"status": "20"}).status_code == 403
     progress.refresh_from_db()
     assert progress.status == ChapterProgress.Status.IN_PROGRESS
@@ -165,6 +169,21 @@ def test_chosen_rows_of_several_chapters(admin_page: Client, progress: ChapterPr
     assert not ChapterProgress.objects.exists()
 
 
+def test_what_was_done_to_rows_leads_back_to_the_list_with_its_filters(
+    admin_page: Client, progress: ChapterProgress
+) -> None:
+    filtered = f"{LIST}?status__exact=10"
+    fields = {"action": "unlock", "_selected_action": [progress.pk]}
+    assert admin_page.post(filtered, fields).context["cancel_url"] == filtered
+    assert admin_page.post(filtered, {**fields, "confirmed": "yes"})["Location"] == filtered
+
+
+def test_progress_has_one_name(admin_page: Client, progress: ChapterProgress) -> None:
+    page = admin_page.get(LIST).content.decode()
+    assert "Progress entries" in page
+    assert "hapter progress" not in page
+
+
 def test_unlock_chosen_rows(admin_page: Client, progress: ChapterProgress) -> None:
     ChapterProgress.objects.update(status=0)
     assert "1 learner of TST100 will have ch1_intro open." in act_on(admin_page, "unlock", progress).content.decode()
@@ -195,7 +214,7 @@ def test_the_page_for_a_whole_course(admin_page: Client, learner: Actor, fellow:
     chapter = course.chapters.all()[0]
     assert SET in admin_page.get(LIST).content.decode()
     form = admin_page.get(SET).content.decode()
-    assert form.count('class="admin-autocomplete"') == 2
+    assert form.count(' admin-autocomplete"') == 2
     assert "fellow@example.com" not in form
     page = admin_page.post(SET, asked(chapter))
     assert page.context["consequences"] == [

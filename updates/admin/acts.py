@@ -1,21 +1,26 @@
 """The page between choosing releases and publishing, widening or withdrawing them: it says what will happen."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
-from operator import or_
 from typing import Any, ClassVar
 
 from django import forms
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django_stubs_ext import StrOrPromise
+from unfold.widgets import INPUT_CLASSES, UnfoldAdminDecimalFieldWidget
 
 from config.errors import ApiError
-from updates.admin.common import PercentField, add_refusal, percent
+from updates.admin.common import PercentField, add_refusal, label, percent
+from updates.admin.outlook import Outlook, outlook_of_publication, outlook_of_widening, outlook_of_withdrawal, utc
 from updates.models import BundleRelease
 from updates.principals import Principal
+from updates.reach import reach_of_publication, reach_of_widening, reach_of_withdrawal
 from updates.selection import WHOLE_ROLLOUT
-from updates.selectors import offered_by
+from updates.selectors import list_current
 from updates.services import publication
 from updates.services.publication import Act, Terms
 
@@ -23,21 +28,42 @@ State = BundleRelease.State
 
 
 def planned_for(releases: Sequence[BundleRelease]) -> datetime | None:
-    """Return the time to come that all of these have, if there is one."""
-    times = {release.publish_at for release in releases}
+    """Return the time to come that all of these drafts have, if there is one.
+
+    That of a withdrawn release was for when it was published before.
+    """
+    times = {release.publish_at if release.state == State.DRAFT else None for release in releases}
     time = times.pop() if len(times) == 1 else None
     return time if time is not None and time > timezone.now() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """A release that an act changes, and what that does to devices."""
+
+    release: BundleRelease
+    outlook: Outlook
+    fate: str = ""
+    """What devices that have it get afterwards."""
+
+    @property
+    def name(self) -> str:
+        return label(self.release)
 
 
 class ActForm(forms.Form):
     """Asks for the terms of an act, if it has any. Validating it performs the act, whose refusal is an error of it."""
 
     action: ClassVar[str]
-    title: ClassVar[str]
-    participle: ClassVar[str]
+    title: ClassVar[Any]
+    button_variant: ClassVar[str] = "primary"
+    together: ClassVar[Any] = ""
+    """The heading above the releases that the act changes as well."""
     states: ClassVar[Sequence[str]]
-    expected: ClassVar[str]
-    """In words, those that have one of these states."""
+    is_scheduled: ClassVar[bool] = False
+    """It asks from when on devices are offered the releases; else that is from now on."""
+    refusal: ClassVar[StrOrPromise]
+    """The sentence for a `{release}` that has none of these states."""
     takes_companions: ClassVar[bool]
 
     act: Act
@@ -61,8 +87,9 @@ class ActForm(forms.Form):
 
     @property
     def moment(self) -> datetime | None:
-        """When devices are offered the releases, for the same sentence; None: from now on."""
-        return self.cleaned_data.get("publish_at") if self.is_bound else planned_for(self.releases)
+        """When devices are offered the releases, for the same sentence; None: from now on, or not chosen yet."""
+        chosen: datetime | None = (self.cleaned_data if self.is_bound else self.initial).get("publish_at")
+        return chosen
 
     def companions(self) -> QuerySet[BundleRelease]:
         """Return those that were published together with the chosen ones, and that the act changes as well."""
@@ -75,9 +102,15 @@ class ActForm(forms.Form):
             .order_by("bundle_type", "scope_id")
         )
 
-    def outlooks(self, releases: Sequence[BundleRelease]) -> list[str]:
-        """Say of each release what devices have afterwards, where that isn't what the page says of all."""
-        return ["" for _ in releases]
+    @property
+    def rollout(self) -> int:
+        """The share for which the page says how many devices that is, in basis points."""
+        chosen = self.cleaned_data.get("rollout_percent") if self.is_bound else self.initial.get("rollout_percent")
+        return WHOLE_ROLLOUT if chosen is None else int(chosen)
+
+    def affected(self, releases: Sequence[BundleRelease]) -> list[Affected]:
+        """Say of each release what the act does to devices."""
+        raise NotImplementedError
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
@@ -98,78 +131,135 @@ class ActForm(forms.Form):
 
 class PublishForm(ActForm):
     action = "publish"
-    title = "Publish"
-    participle = "published"
+    title = gettext_lazy("Publish")
     states = (State.DRAFT, State.WITHDRAWN)
-    expected = "a draft or withdrawn release"
+    refusal = gettext_lazy(
+        "The release {release} can't be published: only a draft or withdrawn release can. Look at it again."
+    )
     takes_companions = False
 
     rollout_percent = PercentField(
-        label="Share of devices (%)", help_text="Drawn anew. Testers get it in any case; with 0, nobody else does."
-    )
-    publish_at = forms.DateTimeField(
-        label="Offered from (UTC)",
-        required=False,
-        help_text="Empty: from now on.",
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        label=gettext_lazy("Share of devices (%)"),
+        help_text=gettext_lazy(
+            "The devices are picked by chance, anew each time it is published. Testers get it in any case; "
+            "at 0 % nobody else does."
+        ),
+        widget=UnfoldAdminDecimalFieldWidget,
     )
 
     @staticmethod
     def terms_of(releases: Sequence[BundleRelease]) -> dict[str, Any]:
         rollouts = {release.rollout_basis_points for release in releases}
         rollout = rollouts.pop() if len(rollouts) == 1 else None
-        return {"rollout_percent": rollout, "publish_at": planned_for(releases)}
+        return {"rollout_percent": rollout}
 
-    def clean_publish_at(self) -> datetime | None:
-        chosen: datetime | None = self.cleaned_data["publish_at"]
-        if chosen is not None and chosen <= timezone.now():
-            raise forms.ValidationError("This time is over. Leave it empty to publish from now on.")
-        return chosen
+    def affected(self, releases: Sequence[BundleRelease]) -> list[Affected]:
+        current = list_current((release.bundle_type, release.scope_id) for release in releases)
+        return [
+            Affected(
+                reach.release,
+                outlook_of_publication(
+                    reach,
+                    rollout_basis_points=self.rollout,
+                    publish_at=self.moment,
+                    awaits_time=self.is_scheduled and self.moment is None,
+                    replaced=current.get((reach.release.bundle_type, reach.release.scope_id)),
+                ),
+            )
+            for reach in reach_of_publication(releases, rollout_basis_points=self.rollout)
+        ]
 
     def perform(self) -> Act:
-        """An emptied time replaces those that the releases have."""
-        chosen = self.cleaned_data["publish_at"]
-        if chosen is None and any(release.publish_at for release in self.releases):
-            chosen = timezone.now()
-        terms = Terms(rollout_basis_points=self.cleaned_data["rollout_percent"], publish_at=chosen)
+        """Publish from now on, which replaces the times that the releases have."""
+        now = timezone.now() if any(release.publish_at for release in self.releases) else None
+        return self._publish(now)
+
+    def _publish(self, publish_at: datetime | None) -> Act:
+        terms = Terms(rollout_basis_points=self.cleaned_data["rollout_percent"], publish_at=publish_at)
         return publication.publish_releases(releases=self.releases, principal=self.principal, terms=terms)
 
     def done(self) -> str:
-        at = self.cleaned_data["publish_at"]
-        when = f"from {at:%Y-%m-%d %H:%M} UTC on" if at else "from now on"
-        return f"Published, and offered to {percent(self.cleaned_data['rollout_percent'])} of devices {when}"
+        share = percent(self.cleaned_data["rollout_percent"])
+        return _("Published, and offered to %(share)s of devices from now on") % {"share": share}
+
+
+class ScheduleForm(PublishForm):
+    """Publishes for a time to come: the releases are published at once, and devices are offered them from then on."""
+
+    action = "schedule"
+    title = gettext_lazy("Schedule")
+    is_scheduled = True
+    refusal = gettext_lazy(
+        "The release {release} can't be scheduled: only a draft or withdrawn release can. Look at it again."
+    )
+
+    publish_at = forms.DateTimeField(
+        label=gettext_lazy("Offered from (UTC)"),
+        help_text=gettext_lazy("A time to come. No device is offered it before."),
+        widget=forms.DateTimeInput(
+            attrs={"type": "datetime-local", "class": " ".join(INPUT_CLASSES)}, format="%Y-%m-%dT%H:%M"
+        ),
+    )
+
+    @staticmethod
+    def terms_of(releases: Sequence[BundleRelease]) -> dict[str, Any]:
+        return {**PublishForm.terms_of(releases), "publish_at": planned_for(releases)}
+
+    def clean_publish_at(self) -> datetime:
+        chosen: datetime = self.cleaned_data["publish_at"]
+        if chosen <= timezone.now():
+            raise forms.ValidationError(_("This time is over. Choose one to come."))
+        return chosen
+
+    def perform(self) -> Act:
+        return self._publish(self.cleaned_data["publish_at"])
+
+    def done(self) -> str:
+        return _("Scheduled: offered to %(share)s of devices from %(time)s on") % {
+            "share": percent(self.cleaned_data["rollout_percent"]),
+            "time": utc(self.cleaned_data["publish_at"]),
+        }
 
 
 class WidenForm(ActForm):
     action = "widen"
-    title = "Widen the rollout"
-    participle = "widened"
+    title = gettext_lazy("Widen the rollout")
+    together = gettext_lazy("Published with it, and widened together")
     states = (State.PUBLISHED,)
-    expected = "a published release"
+    refusal = gettext_lazy("The release {release} can't be widened: only a published release can. Look at it again.")
     takes_companions = True
 
     rollout_percent = PercentField(
-        label="Share of devices (%)", help_text="No less than now: devices that have it would lose it."
+        label=gettext_lazy("Share of devices (%)"),
+        help_text=gettext_lazy("No less than now: devices that have it would lose it."),
+        widget=UnfoldAdminDecimalFieldWidget,
     )
 
     @staticmethod
     def terms_of(releases: Sequence[BundleRelease]) -> dict[str, Any]:
         return {"rollout_percent": max(release.rollout_basis_points for release in releases)}
 
+    def affected(self, releases: Sequence[BundleRelease]) -> list[Affected]:
+        reaches = reach_of_widening(releases, rollout_basis_points=self.rollout)
+        return [
+            Affected(reach.release, outlook_of_widening(reach, rollout_basis_points=self.rollout)) for reach in reaches
+        ]
+
     def perform(self) -> Act:
         rollout = self.cleaned_data["rollout_percent"]
         return publication.widen_rollout(releases=self.releases, principal=self.principal, rollout_basis_points=rollout)
 
     def done(self) -> str:
-        return f"Offered to {percent(self.cleaned_data['rollout_percent'])} of devices now"
+        return _("Offered to %(share)s of devices now") % {"share": percent(self.cleaned_data["rollout_percent"])}
 
 
 class WithdrawForm(ActForm):
     action = "withdraw"
-    title = "Withdraw"
-    participle = "withdrawn"
+    title = gettext_lazy("Withdraw")
+    button_variant = "danger"
+    together = gettext_lazy("Published with it, and withdrawn together")
     states = (State.PUBLISHED,)
-    expected = "a published release"
+    refusal = gettext_lazy("The release {release} can't be withdrawn: only a published release can. Look at it again.")
     takes_companions = True
 
     def perform(self) -> Act:
@@ -177,41 +267,33 @@ class WithdrawForm(ActForm):
             releases=self.releases, principal=self.principal, together=self.takes_companions
         )
 
-    def outlooks(self, releases: Sequence[BundleRelease]) -> list[str]:
-        left = _offered_to_all_without(releases)
-        return [_outlook(release, left.get((release.bundle_type, release.scope_id))) for release in releases]
+    def affected(self, releases: Sequence[BundleRelease]) -> list[Affected]:
+        left = list_current(((release.bundle_type, release.scope_id) for release in releases), without=releases)
+        return [
+            Affected(
+                reach.release,
+                outlook_of_withdrawal(reach),
+                _fate(reach.release, left.get((reach.release.bundle_type, reach.release.scope_id))),
+            )
+            for reach in reach_of_withdrawal(releases)
+        ]
 
     def done(self) -> str:
-        return "Withdrew"
+        return _("Withdrawn")
 
 
 class WithdrawOnlyTheseForm(WithdrawForm):
     action = "withdraw_only_these"
-    title = "Withdraw only these"
+    title = gettext_lazy("Withdraw only these")
     takes_companions = False
 
 
-def _offered_to_all_without(withdrawn: Sequence[BundleRelease]) -> dict[tuple[str, str], BundleRelease]:
-    """Return what all devices are offered of each of these scopes when these releases are gone. One query."""
-    scopes = (Q(bundle_type=release.bundle_type, scope_id=release.scope_id) for release in withdrawn)
-    rows = (
-        BundleRelease.objects.filter(
-            reduce(or_, scopes), offered_by(None), state=State.PUBLISHED, rollout_basis_points=WHOLE_ROLLOUT
-        )
-        .exclude(pk__in=[release.pk for release in withdrawn])
-        .defer("manifest")
-        .order_by("bundle_type", "scope_id", "-published_at", "-pk")
-        .distinct("bundle_type", "scope_id")
-    )
-    return {(release.bundle_type, release.scope_id): release for release in rows}
-
-
-def _outlook(release: BundleRelease, left: BundleRelease | None) -> str:
+def _fate(release: BundleRelease, left: BundleRelease | None) -> str:
     """Say what becomes of the devices that have a release; `left` is what all are offered without it."""
     if release.publish_at is not None and release.publish_at > timezone.now():
-        return f"is not offered before {release.publish_at:%Y-%m-%d %H:%M} UTC, so no device has it."
+        return _("is not offered before %(time)s, so no device has it.") % {"time": utc(release.publish_at)}
     if left is None:
-        return "has no other release that all devices are offered: those that have it keep it, others may get none."
+        return _("has no other release that all devices are offered: those that have it keep it, others may get none.")
     if release.published_at and left.published_at and left.published_at > release.published_at:
-        return f"gave way to {left.version} already, which devices keep."
-    return f"devices go back to {left.version}."
+        return _("gave way to %(version)s already, which devices keep.") % {"version": left.version}
+    return _("devices go back to %(version)s.") % {"version": left.version}

@@ -11,9 +11,16 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django_stubs_ext import StrOrPromise
+from unfold.contrib.filters.admin import DropdownFilter
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.models import User
 from config import limits
+from config.admin import ModelAdmin
 from config.errors import ApiError
 from config.urlbase import public_base_url
 from updates.admin.common import ObjectActionsMixin, add_refusal, minute
@@ -24,6 +31,22 @@ from updates.services import tokens
 _DEFAULT_LIFETIME: Final = timedelta(days=90)
 
 ASKED_FIELDS = ("name", "abilities", "bundle_types", "course", "expires_at")
+FACT_LABELS: Final[Mapping[str, StrOrPromise]] = {
+    "name": gettext_lazy("Name"),
+    "hint": gettext_lazy("Begins with"),
+    "created_at": gettext_lazy("Made (UTC)"),
+    "expires_at": gettext_lazy("Expires (UTC)"),
+    "last_used_at": gettext_lazy("Last used (UTC)"),
+    "revoked_at": gettext_lazy("Revoked (UTC)"),
+}
+
+
+ABILITY_NAMES: Final[Mapping[str, StrOrPromise]] = {
+    Ability.READ: gettext_lazy("read"),
+    Ability.UPLOAD: gettext_lazy("upload"),
+    Ability.PUBLISH: gettext_lazy("publish"),
+}
+"""What people call the abilities, where there is little room."""
 
 
 def _default_expiry() -> datetime:
@@ -34,10 +57,16 @@ class TokenForm(forms.ModelForm[ApiToken]):
     """A new token. Making it is the last step of validating the form, so that what the service refuses is an error."""
 
     abilities = forms.MultipleChoiceField(
-        widget=forms.CheckboxSelectMultiple, help_text="No more than you may do yourself."
+        label=gettext_lazy("It may"),
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=gettext_lazy("No more than you may do yourself."),
     )
     bundle_types = forms.MultipleChoiceField(
-        choices=BundleType.choices, widget=forms.CheckboxSelectMultiple, required=False, help_text="None ticked: all."
+        label=gettext_lazy("For these kinds of bundles"),
+        choices=BundleType.choices,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        required=False,
+        help_text=gettext_lazy("None ticked: all."),
     )
 
     maker: User
@@ -47,14 +76,22 @@ class TokenForm(forms.ModelForm[ApiToken]):
     class Meta:
         model = ApiToken
         fields = ASKED_FIELDS
-        labels = {"expires_at": "Expires (UTC)"}
+        labels = {
+            "name": gettext_lazy("Name"),
+            "course": gettext_lazy("Course"),
+            "expires_at": gettext_lazy("Expires (UTC)"),
+        }
+        help_texts = {
+            "name": gettext_lazy("The audit shows it, e.g. the pipeline's name."),
+            "course": gettext_lazy("For this course's chapters only."),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         maker = person(self.maker)
         self.fields["abilities"].choices = [choice for choice in Ability.choices if maker.may(choice[0])]  # type: ignore[attr-defined]
         self.fields["expires_at"].initial = _default_expiry
-        self.fields["expires_at"].help_text = f"At most {limits.API_TOKEN_MAX_DAYS} days from now."
+        self.fields["expires_at"].help_text = _("At most %(days)s days from now.") % {"days": limits.API_TOKEN_MAX_DAYS}
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
@@ -66,12 +103,12 @@ class TokenForm(forms.ModelForm[ApiToken]):
             add_refusal(self, error)
 
 
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
+class StateFilter(DropdownFilter):
+    title = gettext_lazy("state")
     parameter_name = "state"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("valid", "Valid"), ("expired", "Expired"), ("revoked", "Revoked")]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("valid", _("Valid")), ("expired", _("Expired")), ("revoked", _("Revoked"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
         now = timezone.now()
@@ -84,56 +121,69 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(ObjectActionsMixin, admin.ModelAdmin[ApiToken]):
+class ApiTokenAdmin(ObjectActionsMixin, ModelAdmin[ApiToken]):
     """Nothing of a token can be changed but that it ends, and none is deleted: the audit names them."""
 
-    list_display = ("name", "state", "may", "bounds", "created_by", "expires", "last_used", "hint")
+    list_display = ("name", "state", "may", "bounds", "maker", "expires", "last_used", "begins_with")
     list_filter = (StateFilter,)
+    list_filter_submit = True
     list_select_related = ("created_by", "course")
     search_fields = ("name", "hint", "created_by__email")
     ordering = ("-created_at",)
     autocomplete_fields = ("course",)
     actions = ("revoke",)
-    show_full_result_count = False
+    dangerous_actions = ("revoke",)
 
-    @admin.display(description="May")
+    @admin.display(description=gettext_lazy("Made by"), ordering="created_by__email")
+    def maker(self, token: ApiToken) -> str:
+        return token.created_by.email if token.created_by else ""
+
+    @admin.display(description=gettext_lazy("May"))
     def may(self, token: ApiToken) -> str:
-        return ", ".join(token.abilities)
+        return str(capfirst(_abilities(token)))
 
-    @admin.display(description="For")
+    @admin.display(description=gettext_lazy("For"))
     def bounds(self, token: ApiToken) -> str:
-        types = ", ".join(BundleType(value).label for value in token.bundle_types if value in BundleType.values)
-        parts = [types or "all bundles", token.course.course_code if token.course else ""]
-        return " of ".join(filter(None, parts))
+        types = ", ".join(str(BundleType(value).label) for value in token.bundle_types if value in BundleType.values)
+        bundles = types or _("all bundles")
+        if token.course is None:
+            return bundles
+        return _("%(bundles)s of %(course)s") % {"bundles": bundles, "course": token.course.course_code}
 
-    @admin.display(description="Expires (UTC)", ordering="expires_at")
+    @admin.display(description=gettext_lazy("Begins with"))
+    def begins_with(self, token: ApiToken) -> str:
+        return token.hint
+
+    @admin.display(description=gettext_lazy("Expires (UTC)"), ordering="expires_at")
     def expires(self, token: ApiToken) -> str | None:
         return minute(token.expires_at)
 
-    @admin.display(description="Last used (UTC)", ordering="last_used_at")
+    @admin.display(description=gettext_lazy("Last used (UTC)"), ordering="last_used_at")
     def last_used(self, token: ApiToken) -> str | None:
         return minute(token.last_used_at)
 
-    @admin.display(description="State")
+    @admin.display(description=gettext_lazy("State"))
     def state(self, token: ApiToken) -> str:
         maker = token.created_by
         if token.revoked_at is not None:
-            return "Revoked"
+            return _("Revoked")
         if token.expires_at <= timezone.now():
-            return "Expired"
+            return _("Expired")
         if maker is None or not maker.is_active or not maker.is_staff:
-            return "Refused: its maker is no longer staff"
-        return "Valid"
+            return _("Refused: its maker is no longer staff")
+        return _("Valid")
 
     def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> tuple[str, ...]:
         if obj is None:
             return ASKED_FIELDS
         times = ("created_at", "expires_at", "last_used_at", "revoked_at")
-        return ("name", "hint", "state", "may", "bounds", "created_by", *times)
+        return ("name", "hint", "state", "may", "bounds", "maker", *times)
 
     def get_form(self, request: Any, obj: Any | None = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is not None:
-            return super().get_form(request, obj, change, help_texts={"name": ""}, **kwargs)
+            return super().get_form(
+                request, obj, change, help_texts={"name": "", "hint": ""}, labels=FACT_LABELS, **kwargs
+            )
         form = super().get_form(request, obj, change, form=TokenForm, **kwargs)
         form.maker = request.user  # type: ignore[attr-defined]
         return form
@@ -176,9 +226,10 @@ class ApiTokenAdmin(ObjectActionsMixin, admin.ModelAdmin[ApiToken]):
         """
         context = {
             **self.admin_site.each_context(request),
-            "title": f"The API token {obj.name} is made",
+            "title": _("The API token %(name)s is made") % {"name": obj.name},
             "opts": self.opts,
             "token": obj,
+            "may": _abilities(obj),
             "bounds": self.bounds(obj),
             "secret": request.new_token_secret,  # type: ignore[attr-defined]
             "example": _example_of(obj),
@@ -187,26 +238,33 @@ class ApiTokenAdmin(ObjectActionsMixin, admin.ModelAdmin[ApiToken]):
         return TemplateResponse(request, "admin/updates/apitoken/made.html", context)
 
     def object_actions(self, obj: ApiToken) -> Mapping[str, str]:
-        return {} if obj.revoked_at else {"revoke": "Revoke"}
+        return {} if obj.revoked_at else {"revoke": _("Revoke")}
 
-    @admin.action(description="Revoke: these stop at once, for good", permissions=["revoke"])
+    @admin.action(description=gettext_lazy("Revoke: these stop at once, for good"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> HttpResponse | None:
         standing = [token for token in chosen if token.revoked_at is None]
         if standing and "confirmed" not in request.POST:
             context = {
                 **self.admin_site.each_context(request),
-                "title": "Revoke",
+                "title": _("Revoke"),
+                "variant": "danger",
                 "opts": self.opts,
                 "action": "revoke",
-                "chosen": [(token, self.may(token), self.bounds(token)) for token in standing],
+                "chosen": [(token, _abilities(token), self.bounds(token)) for token in standing],
             }
             return TemplateResponse(request, "admin/updates/apitoken/revoke.html", context)
         ended = [token for token in standing if tokens.revoke_token(token=token)]
         for token in ended:
             self.log_change(request, token, "Revoked.")
         level = messages.SUCCESS if ended else messages.WARNING
-        self.message_user(request, f"Revoked {len(ended)} of {len(chosen)} tokens.", level)
+        self.message_user(
+            request, _("Revoked %(ended)s of %(chosen)s tokens.") % {"ended": len(ended), "chosen": len(chosen)}, level
+        )
         return None
+
+
+def _abilities(token: ApiToken) -> str:
+    return ", ".join(str(ABILITY_NAMES.get(name, name)) for name in token.abilities)
 
 
 def _example_of(token: ApiToken) -> Mapping[str, str]:

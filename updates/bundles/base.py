@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
 
+from django.utils.text import format_lazy
+from django.utils.translation import ngettext_lazy
+from django_stubs_ext import StrOrPromise
+
 from config import limits
+from config.errors import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,26 +19,39 @@ class Fault:
 
     path: str
     """The file in the archive that it is about; empty: the archive as a whole."""
-    reason: str
+    reason: StrOrPromise
 
     @classmethod
-    def about(cls, path: str, reason: str) -> "Fault":
+    def about(cls, path: str, reason: StrOrPromise) -> "Fault":
         """A fault of a file whose name comes from the archive, and so may be anything."""
         return cls(excerpt(path), reason)
 
+    @property
+    def sentence(self) -> StrOrPromise:
+        """The reason, and before it the file."""
+        return format_lazy("{path}: {reason}", path=self.path, reason=self.reason) if self.path else self.reason
+
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" if self.path else self.reason
+        return str(self.sentence)
 
 
 class BundleError(ValueError):
     """An archive that can't be a release, with all faults that were found."""
 
     def __init__(self, *faults: Fault) -> None:
-        super().__init__(" ".join(str(fault) for fault in faults))
+        super().__init__(*faults)
         self.faults: Sequence[Fault] = faults
 
+    @property
+    def sentences(self) -> StrOrPromise:
+        """All faults, one after the other."""
+        return joined((fault.sentence for fault in self.faults), " ")
+
+    def __str__(self) -> str:
+        return str(self.sentences)
+
     @classmethod
-    def of(cls, reason: str, path: str = "") -> "BundleError":
+    def of(cls, reason: StrOrPromise, path: str = "") -> "BundleError":
         return cls(Fault.about(path, reason))
 
     def naming(self, path: str) -> "BundleError":
@@ -49,7 +67,7 @@ class Inspection:
     """64 lower-case hexadecimal digits, of the archive's bytes."""
     size_bytes: int
     manifest: dict[str, Any]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[StrOrPromise, ...] = ()
     """Sentences for the person who made it."""
 
 
@@ -72,7 +90,8 @@ def refuse_if_any(faults: Iterable[Fault]) -> None:
     remaining = iter(faults)
     found = list(islice(remaining, limits.BUNDLE_FAULTS_MAX))
     if more := sum(1 for _ in remaining):
-        found.append(Fault("", f"There are {more:,} more faults."))
+        text = ngettext_lazy("There is {more} more fault.", "There are {more} more faults.", more)
+        found.append(Fault("", format_lazy(text, more=f"{more:,}")))
     if found:
         raise BundleError(*found)
 

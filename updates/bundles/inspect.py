@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import IO
 
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
 from config import limits
 from updates.bundles.agreement import content_faults, emptiness_warning, prompt_faults, release_faults, scope_warning
 from updates.bundles.base import BundleError, Inspection, refuse_if_any
@@ -38,7 +41,7 @@ def inspect_bundle(
     try:
         if size > limits.BUNDLE_ARCHIVE_MAX_BYTES:
             most = limits.BUNDLE_ARCHIVE_MAX_BYTES // limits.MIB
-            raise BundleError.of(f"The archive is too large: {most:,} MiB are the most.")
+            raise BundleError.of(format_lazy(_("The archive is too large: {most} MiB are the most."), most=f"{most:,}"))
         raw, tree = _read_contents(file, None if sha256 else digest)
     finally:
         file.seek(0)
@@ -72,7 +75,7 @@ def _read_contents(file: IO[bytes], digest: "hashlib._Hash | None") -> tuple[byt
     for member in reader.members():
         _take(member, reader, contents)
     if contents.manifest is None:
-        raise BundleError.of(f"The archive has no {MANIFEST_NAME} at its root.")
+        raise BundleError.of(format_lazy(_("The archive has no {name} at its root."), name=MANIFEST_NAME))
     if contents.linked_bytes + contents.tree.check_links() > limits.BUNDLE_UNPACKED_MAX_BYTES:
         raise too_large()
     return contents.manifest, contents.tree
@@ -82,8 +85,8 @@ def _take(member: Member, reader: TarReader, contents: _Contents) -> None:
     tree = contents.tree
     is_manifest = split(member.name) == [MANIFEST_NAME]
     if is_manifest and (member.kind is not Kind.FILE or member.size > limits.BUNDLE_MANIFEST_MAX_BYTES):
-        most = limits.BUNDLE_MANIFEST_MAX_BYTES
-        raise BundleError.of(f"It must be a file of at most {most:,} bytes.", MANIFEST_NAME)
+        most = f"{limits.BUNDLE_MANIFEST_MAX_BYTES:,}"
+        raise BundleError.of(format_lazy(_("It must be a file of at most {most} bytes."), most=most), MANIFEST_NAME)
     match member.kind:
         case Kind.FILE:
             raw = _read_file(member, tree.add_file(member.name), reader, keep=is_manifest)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from django.core.exceptions import ValidationError
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from config import limits
 from config.jsonvalues import json_fault
@@ -43,13 +46,14 @@ def parse_manifest(raw: bytes) -> dict[str, Any]:
     """
     # A small text can make a large object: 1.4 million empty lists of 4 MiB take 90 MiB.
     if sum(map(raw.count, _SEPARATORS)) > limits.BUNDLE_MANIFEST_VALUES_MAX:
-        raise BundleError.of("It has too many values.", MANIFEST_NAME)
+        raise BundleError.of(_("It has too many values."), MANIFEST_NAME)
     try:
         manifest = json.loads(raw.decode(), object_pairs_hook=_object_of)
     except (ValueError, RecursionError) as error:
-        raise BundleError.of(f"It is not valid JSON in UTF-8: {excerpt(str(error))}.", MANIFEST_NAME) from error
+        text = format_lazy(_("It is not valid JSON in UTF-8: {fault}."), fault=excerpt(str(error)))
+        raise BundleError.of(text, MANIFEST_NAME) from error
     if not isinstance(manifest, dict):
-        raise BundleError.of("It must hold an object.", MANIFEST_NAME)
+        raise BundleError.of(_("It must hold an object."), MANIFEST_NAME)
     if fault := json_fault(manifest):
         raise BundleError.of(fault, MANIFEST_NAME)
     return manifest
@@ -75,7 +79,7 @@ def required_experts_of(manifest: Mapping[str, Any]) -> list[str]:
     try:
         validate_expert_ids(experts)
     except ValidationError as error:
-        raise BundleError.of("required_experts must be a list of expert ids.", MANIFEST_NAME) from error
+        raise BundleError.of(_("required_experts must be a list of expert ids."), MANIFEST_NAME) from error
     return cast(list[str], experts)
 
 
@@ -87,7 +91,8 @@ def minimum_version_of(manifest: Mapping[str, Any], name: str) -> str:
     """
     version = _stated(manifest, name, "")
     if not isinstance(version, str) or (version and parse_version(version) is None):
-        raise BundleError.of(f"{name} must be a semantic version such as 1.4.0.", MANIFEST_NAME)
+        text = format_lazy(_("{name} must be a semantic version such as 1.4.0."), name=name)
+        raise BundleError.of(text, MANIFEST_NAME)
     return version
 
 
@@ -104,22 +109,24 @@ def file_entries_of(manifest: Mapping[str, Any]) -> Iterator[FileEntry | Fault]:
     """Yield what the manifest states of each file, or what is wrong with that."""
     stated = manifest.get("files")
     if not isinstance(stated, list):
-        yield Fault(MANIFEST_NAME, "files must be a list.")
+        yield Fault(MANIFEST_NAME, _("files must be a list."))
         return
     for index, value in enumerate(stated):
-        entry = _read_entry(value)
-        yield entry if isinstance(entry, FileEntry) else Fault(MANIFEST_NAME, f"files[{index}] {entry}")
+        entry = _read_entry(index, value)
+        yield entry if isinstance(entry, FileEntry) else Fault(MANIFEST_NAME, entry)
 
 
-def _read_entry(value: Any) -> FileEntry | str:
+def _read_entry(index: int, value: Any) -> FileEntry | StrOrPromise:
     """Return the entry, or why it is none."""
     if not isinstance(value, dict):
-        return "must be an object with path, sha256 and size_bytes."
+        return format_lazy(_("files[{index}] must be an object with path, sha256 and size_bytes."), index=index)
     path, sha256, size = (value.get(name) for name in ("path", "sha256", "size_bytes"))
     if not isinstance(path, str) or not path:
-        return "must have a path."
+        return format_lazy(_("files[{index}] must have a path."), index=index)
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        return f"({excerpt(path)}) must have a sha256 of 64 hexadecimal digits."
+        text = _("files[{index}] ({path}) must have a sha256 of 64 hexadecimal digits.")
+        return format_lazy(text, index=index, path=excerpt(path))
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        return f"({excerpt(path)}) must have size_bytes, a number of bytes."
+        text = _("files[{index}] ({path}) must have size_bytes, a number of bytes.")
+        return format_lazy(text, index=index, path=excerpt(path))
     return FileEntry("/".join(split(path)), Content(sha256.lower(), size))

@@ -7,6 +7,10 @@ import re
 import unicodedata
 from typing import Final
 
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
+
 from config import limits
 from updates.bundles.base import BundleError, excerpt
 
@@ -27,7 +31,8 @@ def parts_of(name: str, *, is_folder: bool = False) -> list[str]:
         raise BundleError.of(fault, name)
     parts = split(name.rstrip("/") if is_folder else name)
     if len(parts) > limits.BUNDLE_PATH_MAX_PARTS:
-        raise BundleError.of(f"It lies too deep: {limits.BUNDLE_PATH_MAX_PARTS} parts of a path are the most.", name)
+        text = _("It lies too deep: {most} parts of a path are the most.")
+        raise BundleError.of(format_lazy(text, most=limits.BUNDLE_PATH_MAX_PARTS), name)
     for part in parts:
         if fault := _part_fault(part):
             raise BundleError.of(fault, name)
@@ -50,16 +55,17 @@ def caseless(part: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", part).casefold())
 
 
-def _whole_fault(name: str) -> str | None:
+def _whole_fault(name: str) -> StrOrPromise | None:
     if not name:
-        return "There is a file without a name."
+        return _("There is a file without a name.")
     if name.startswith("/"):
-        return "Its name is absolute: names must begin at the archive's root."
+        return _("Its name is absolute: names must begin at the archive's root.")
     if not is_unicode(name):
-        return "Its name is not valid UTF-8."
+        return _("Its name is not valid UTF-8.")
     # Windows counts UTF-16 units.
     if len(name.encode("utf-16-le")) // 2 > limits.BUNDLE_PATH_MAX_CHARACTERS:
-        return f"Its name is too long: {limits.BUNDLE_PATH_MAX_CHARACTERS} characters are the most."
+        text = _("Its name is too long: {most} characters are the most.")
+        return format_lazy(text, most=limits.BUNDLE_PATH_MAX_CHARACTERS)
     return None
 
 
@@ -68,17 +74,19 @@ def is_unicode(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def _part_fault(part: str) -> str | None:
+def _part_fault(part: str) -> StrOrPromise | None:
     if part in ("", "."):
-        return "Its name has an empty part."
+        return _("Its name has an empty part.")
     if part == "..":
-        return "Its name has the part '..', which leads out of its folder."
+        return _("Its name has the part '..', which leads out of its folder.")
     if found := _FORBIDDEN.search(part):
-        return f"Its name has the character '{excerpt(found[0])}', which Windows can't hold in a name."
+        text = _("Its name has the character '{character}', which Windows can't hold in a name.")
+        return format_lazy(text, character=excerpt(found[0]))
     if part.endswith((".", " ")):
-        return "Its name has a part that ends with a dot or a space, which Windows drops."
+        return _("Its name has a part that ends with a dot or a space, which Windows drops.")
     if _DEVICES.fullmatch(part):
-        return f"Its name has the part '{excerpt(part)}', which is a device on Windows."
+        return format_lazy(_("Its name has the part '{part}', which is a device on Windows."), part=excerpt(part))
     if len(part.encode()) > limits.BUNDLE_PART_MAX_BYTES:
-        return f"Its name has a part of more than {limits.BUNDLE_PART_MAX_BYTES} bytes, which no file system can hold."
+        text = _("Its name has a part of more than {most} bytes, which no file system can hold.")
+        return format_lazy(text, most=limits.BUNDLE_PART_MAX_BYTES)
     return None

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
+
 from config import limits
 from updates.bundles.base import BundleError, excerpt
 from updates.bundles.unpacking import BLOCK_BYTES, too_large
@@ -52,11 +56,17 @@ _KINDS: Final = {
     tarfile.SYMTYPE: Kind.SYMBOLIC_LINK,
     tarfile.LNKTYPE: Kind.HARD_LINK,
 }
+_DEVICE: Final = _("It is a device: a bundle has files, folders and links only.")
 _REFUSED: Final = {
-    tarfile.CHRTYPE: "a device",
-    tarfile.BLKTYPE: "a device",
-    tarfile.FIFOTYPE: "a named pipe",
-    tarfile.GNUTYPE_SPARSE: "a sparse file",
+    tarfile.CHRTYPE: _DEVICE,
+    tarfile.BLKTYPE: _DEVICE,
+    tarfile.FIFOTYPE: _("It is a named pipe: a bundle has files, folders and links only."),
+    tarfile.GNUTYPE_SPARSE: _("It is a sparse file: a bundle has files, folders and links only."),
+}
+_HAS_CONTENT: Final = {
+    Kind.FOLDER: _("It is a folder, but has a content."),
+    Kind.SYMBOLIC_LINK: _("It is a symbolic link, but has a content."),
+    Kind.HARD_LINK: _("It is a hard link, but has a content."),
 }
 
 
@@ -85,7 +95,7 @@ class TarReader:
         while (header := self._read_header()) is not None:
             if header.type in _EXTENSIONS:
                 if header.type in seen:
-                    raise self._damaged("it has two extension headers of one type in a row")
+                    raise self._damaged(_("it has two extension headers of one type in a row"))
                 seen.add(header.type)
                 self._read_extension(header, extended)
                 continue
@@ -94,7 +104,7 @@ class TarReader:
             yield member
             extended, seen = {}, set()
         if seen - {_GLOBAL}:
-            raise self._damaged("it ends with an extension header")
+            raise self._damaged(_("it ends with an extension header"))
 
     def content(self, member: Member) -> Iterator[bytes]:
         """Read a file's content, in blocks."""
@@ -115,24 +125,24 @@ class TarReader:
             self._refuse_what_follows()
             return None
         if is_first and len(raw) < _HEADER_BYTES:
-            raise BundleError.of("The gzip file holds no tar archive.")
+            raise BundleError.of(_("The gzip file holds no tar archive."))
         if len(raw) < _HEADER_BYTES:
-            raise self._damaged("it was cut short, for its end mark is missing")
+            raise self._damaged(_("it was cut short, for its end mark is missing"))
         try:
             header = tarfile.TarInfo.frombuf(raw, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
             if is_first:
-                raise BundleError.of("The gzip file holds no tar archive.") from error
-            raise self._damaged("there is no header with a valid checksum") from error
+                raise BundleError.of(_("The gzip file holds no tar archive.")) from error
+            raise self._damaged(_("there is no header with a valid checksum")) from error
         if raw[_PREFIX].strip(b"\0") and raw[_MAGIC] != _POSIX_MAGIC:
-            raise self._damaged("there is a header with fields of two formats", header.name)
+            raise self._damaged(_("there is a header with fields of two formats"), header.name)
         self._offset += _HEADER_BYTES
         return header
 
     def _refuse_what_follows(self) -> None:
         while block := self._stream.read(BLOCK_BYTES):
             if block.strip(b"\0"):
-                raise BundleError.of("Data follows the end of the tar archive.")
+                raise BundleError.of(_("Data follows the end of the tar archive."))
 
     def _read(self, size: int, name: str) -> bytes:
         try:
@@ -141,21 +151,27 @@ class TarReader:
             raise error.naming(name) from error
         self._offset += len(block)
         if len(block) < size:
-            raise BundleError.of("The tar archive was cut short in the middle of this file.", name)
+            raise BundleError.of(_("The tar archive was cut short in the middle of this file."), name)
         return block
 
     def _skip_padding(self, size: int, name: str) -> None:
         self._read(-size % _HEADER_BYTES, name)
 
-    def _damaged(self, what: str, name: str = "") -> BundleError:
-        after = f" after '{excerpt(self._last_name)}'" if self._last_name else ""
-        return BundleError.of(f"The tar archive is damaged at byte {self._offset:,}{after}: {what}.", name)
+    def _damaged(self, what: StrOrPromise, name: str = "") -> BundleError:
+        values = {"offset": f"{self._offset:,}", "name": excerpt(self._last_name), "what": what}
+        text = (
+            _("The tar archive is damaged at byte {offset} after '{name}': {what}.")
+            if self._last_name
+            else _("The tar archive is damaged at byte {offset}: {what}.")
+        )
+        return BundleError.of(format_lazy(text, **values), name)
 
     def _read_extension(self, header: tarfile.TarInfo, extended: dict[str, str]) -> None:
         """Add to `extended` what an extension header says of the next member."""
         most = limits.BUNDLE_TAR_EXTENSION_MAX_BYTES
         if not 0 <= header.size <= most:
-            raise BundleError.of(f"Its extension header is too large: {most:,} bytes are the most.", header.name)
+            text = _("Its extension header is too large: {most} bytes are the most.")
+            raise BundleError.of(format_lazy(text, most=f"{most:,}"), header.name)
         raw = self._read(header.size, header.name)
         self._skip_padding(header.size, header.name)
         if field := _GNU_TEXTS.get(header.type):
@@ -163,9 +179,9 @@ class TarReader:
         else:
             found = _pax_fields(raw, header.name)
         if found and header.type == _GLOBAL:
-            raise BundleError.of("A global header must not set the path, link or size of files.", header.name)
+            raise BundleError.of(_("A global header must not set the path, link or size of files."), header.name)
         if found.keys() & extended.keys():
-            raise self._damaged("two headers name one file", header.name)
+            raise self._damaged(_("two headers name one file"), header.name)
         extended.update(found)
 
 
@@ -173,13 +189,14 @@ def _member(header: tarfile.TarInfo, extended: dict[str, str]) -> Member:
     name = extended.get("path", header.name)
     kind = _KINDS.get(header.type)
     if kind is None:
-        what = _REFUSED.get(header.type, f"of the unknown type {header.type.decode('latin-1')!r}")
-        raise BundleError.of(f"It is {what}: a bundle has files, folders and links only.", name)
+        unknown = _("It is of the unknown type {type}: a bundle has files, folders and links only.")
+        text = _REFUSED.get(header.type) or format_lazy(unknown, type=repr(header.type.decode("latin-1")))
+        raise BundleError.of(text, name)
     if header.mode & _SET_ID_BITS:
-        raise BundleError.of("It has the setuid or the setgid bit.", name)
+        raise BundleError.of(_("It has the setuid or the setgid bit."), name)
     size = _size(header, extended, name)
     if size and kind is not Kind.FILE:
-        raise BundleError.of(f"It is a {kind.value}, but has a content.", name)
+        raise BundleError.of(_HAS_CONTENT[kind], name)
     is_link = kind in (Kind.SYMBOLIC_LINK, Kind.HARD_LINK)
     return Member(name, kind, size, extended.get("linkpath", header.linkname) if is_link else "")
 
@@ -187,14 +204,14 @@ def _member(header: tarfile.TarInfo, extended: dict[str, str]) -> Member:
 def _size(header: tarfile.TarInfo, extended: dict[str, str], name: str) -> int:
     stated = extended.get("size")
     if header.size < 0 or (stated is not None and not _PAX_SIZE.fullmatch(stated)):
-        raise BundleError.of("Its header states no valid size.", name)
+        raise BundleError.of(_("Its header states no valid size."), name)
     return header.size if stated is None else int(stated)
 
 
 def _gnu_text(raw: bytes, name: str) -> str:
-    text, _, rest = raw.partition(b"\0")
+    text, _end, rest = raw.partition(b"\0")
     if rest.strip(b"\0"):
-        raise BundleError.of("Something is hidden behind the end of its name.", name)
+        raise BundleError.of(_("Something is hidden behind the end of its name."), name)
     return _text(text)
 
 
@@ -203,7 +220,7 @@ def _pax_fields(raw: bytes, name: str) -> dict[str, str]:
     found = {}
     for key, value in _pax_records(raw, name):
         if key.startswith("GNU.sparse."):
-            raise BundleError.of("It is a sparse file: a bundle has plain files only.", name)
+            raise BundleError.of(_("It is a sparse file: a bundle has plain files only."), name)
         if key in _PAX_FIELDS:
             found[key] = value
     return found
@@ -217,9 +234,10 @@ def _pax_records(raw: bytes, name: str) -> Iterator[tuple[str, str]]:
         match = _PAX_RECORD.match(raw, start)
         end = start + int(match[1]) if match else 0
         if not match or not match.end() < end <= len(raw) or raw[end - 1 : end] != b"\n":
-            raise BundleError.of("Its extended header is malformed.", name)
+            raise BundleError.of(_("Its extended header is malformed."), name)
         if count > limits.BUNDLE_PAX_RECORDS_MAX:
-            raise BundleError.of(f"Its extended header has more than {limits.BUNDLE_PAX_RECORDS_MAX} records.", name)
+            text = _("Its extended header has more than {most} records.")
+            raise BundleError.of(format_lazy(text, most=limits.BUNDLE_PAX_RECORDS_MAX), name)
         yield _text(match[2]), _text(raw[match.end() : end - 1])
         start = end
 

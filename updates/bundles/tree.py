@@ -4,11 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
 from config import limits
 from updates.bundles.base import BundleError, excerpt
 from updates.bundles.names import caseless, is_unicode, parts_of, split
 
-_TWICE: Final = "The archive has it twice."
+_TWICE: Final = _("The archive has it twice.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +65,19 @@ class Tree:
         """Add another name of an earlier file, and return what that holds. Raises: BundleError."""
         file = self._find(target)
         if file is None or file.content is None:
-            raise BundleError.of(f"It is a hard link to '{excerpt(target)}', which is no earlier file.", path)
+            text = _("It is a hard link to '{target}', which is no earlier file.")
+            raise BundleError.of(format_lazy(text, target=excerpt(target)), path)
         self._add(path, is_link=True).content = file.content
         return file.content
 
     def add_symbolic_link(self, path: str, target: str) -> None:
         """Add a link. Where it leads is for `check_links`, once all members are known. Raises: BundleError."""
         if target.startswith("/"):
-            raise BundleError.of(f"It links to '{excerpt(target)}', out of the bundle's folder.", path)
+            text = _("It links to '{target}', out of the bundle's folder.")
+            raise BundleError.of(format_lazy(text, target=excerpt(target)), path)
         if not target or not is_unicode(target) or len(target) > limits.BUNDLE_PATH_MAX_CHARACTERS:
-            raise BundleError.of(f"It links to '{excerpt(target)}', which is no path in the archive.", path)
+            text = _("It links to '{target}', which is no path in the archive.")
+            raise BundleError.of(format_lazy(text, target=excerpt(target)), path)
         self._add(path, is_link=True).target = target
         self._links.append(path)
 
@@ -105,11 +111,12 @@ class Tree:
     def _add(self, path: str, *, is_link: bool) -> Node:
         parts = parts_of(path)
         if not parts:
-            raise BundleError.of("It takes the place of the archive's root.", path)
+            raise BundleError.of(_("It takes the place of the archive's root."), path)
         folder = self._enter(parts[:-1], path)
         existing = self._child(folder, parts[-1], path)
         if existing is not None:
-            raise BundleError.of("It is a folder of other files as well." if existing.is_folder else _TWICE, path)
+            text = _("It is a folder of other files as well.") if existing.is_folder else _TWICE
+            raise BundleError.of(text, path)
         return self._put(folder, Node(parts[-1], is_link=is_link))
 
     def _enter(self, parts: Sequence[str], path: str) -> Node:
@@ -118,22 +125,27 @@ class Tree:
         for part in parts:
             child = self._child(folder, part, path) or self._put(folder, Node(part, is_folder=True))
             if not child.is_folder:
-                what = "a symbolic link" if child.target else "a file"
-                raise BundleError.of(f"It needs the folder '{excerpt(part)}', which is {what} in the archive.", path)
+                text = (
+                    _("It needs the folder '{folder}', which is a symbolic link in the archive.")
+                    if child.target
+                    else _("It needs the folder '{folder}', which is a file in the archive.")
+                )
+                raise BundleError.of(format_lazy(text, folder=excerpt(part)), path)
             folder = child
         return folder
 
     def _child(self, folder: Node, name: str, path: str) -> Node | None:
         child = folder.children.get(caseless(name))
         if child is not None and child.name != name:
-            both = f"'{excerpt(child.name)}' and '{excerpt(name)}'"
-            raise BundleError.of(f"The archive has {both}, which are one name on Windows and macOS.", path)
+            text = _("The archive has '{one}' and '{other}', which are one name on Windows and macOS.")
+            raise BundleError.of(format_lazy(text, one=excerpt(child.name), other=excerpt(name)), path)
         return child
 
     def _put(self, folder: Node, node: Node) -> Node:
         self._count += 1
         if self._count > limits.BUNDLE_FILES_MAX:
-            raise BundleError.of(f"The archive has more than {limits.BUNDLE_FILES_MAX:,} files, folders and links.")
+            text = _("The archive has more than {most} files, folders and links.")
+            raise BundleError.of(format_lazy(text, most=f"{limits.BUNDLE_FILES_MAX:,}"))
         folder.children[caseless(node.name)] = node
         return node
 
@@ -159,16 +171,17 @@ class Tree:
             elif part not in ("", ".") or not way[-1].is_folder:
                 node = _exactly(way[-1], part)
                 if node is None:
-                    raise BundleError.of(f"It links to '{excerpt(part)}', which the archive doesn't have there.", path)
+                    text = _("It links to '{target}', which the archive doesn't have there.")
+                    raise BundleError.of(format_lazy(text, target=excerpt(part)), path)
                 if node.target:
                     followed += 1
                     pending.extend(node.target.split("/")[::-1])
                 else:
                     way.append(node)
             if not way:
-                raise BundleError.of("It links out of the bundle's folder.", path)
+                raise BundleError.of(_("It links out of the bundle's folder."), path)
             if followed > limits.BUNDLE_LINKS_FOLLOWED_MAX:
-                raise BundleError.of("It links in a circle, or through too many other links.", path)
+                raise BundleError.of(_("It links in a circle, or through too many other links."), path)
         return way[-1]
 
 

@@ -9,17 +9,22 @@ import io
 import zlib
 from typing import IO, Any, Final
 
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
+
 from config import limits
 from updates.bundles.base import BundleError
 
 BLOCK_BYTES: Final = 64 * 1024
-_NO_GZIP: Final = "This is not a gzip file: a bundle is a .tar.gz."
+_NO_GZIP: Final = _("This is not a gzip file: a bundle is a .tar.gz.")
 _GZIP_ONLY: Final = 16 + zlib.MAX_WBITS
 
 
 def too_large() -> BundleError:
     most = limits.BUNDLE_UNPACKED_MAX_BYTES // limits.MIB
-    return BundleError.of(f"The archive is too large when unpacked: {most:,} MiB are the most.")
+    text = _("The archive is too large when unpacked: {most} MiB are the most.")
+    return BundleError.of(format_lazy(text, most=f"{most:,}"))
 
 
 class Unpacking(io.RawIOBase):
@@ -63,7 +68,8 @@ class Unpacking(io.RawIOBase):
                 self._packed = self._packed.lstrip(b"\0")
         self._members += 1
         if self._members > limits.BUNDLE_GZIP_MEMBERS_MAX:
-            raise BundleError.of(f"The gzip file has more than {limits.BUNDLE_GZIP_MEMBERS_MAX:,} members.")
+            text = _("The gzip file has more than {most} members.")
+            raise BundleError.of(format_lazy(text, most=f"{limits.BUNDLE_GZIP_MEMBERS_MAX:,}"))
         self._inflater = zlib.decompressobj(_GZIP_ONLY)
         return True
 
@@ -85,18 +91,18 @@ class Unpacking(io.RawIOBase):
             self._packed = self._inflater.unused_data.lstrip(b"\0")
             self._inflater = None
         elif at_end and not block:
-            raise BundleError.of("The gzip data was cut short: the file ends in the middle of it.")
+            raise BundleError.of(_("The gzip data was cut short: the file ends in the middle of it."))
         else:
             self._packed = self._inflater.unconsumed_tail
         return block
 
-    def _explain(self, error: zlib.error) -> str:
+    def _explain(self, error: zlib.error) -> StrOrPromise:
         words = str(error).rpartition(": ")[2]
         if words != "incorrect header check":
-            return f"The gzip data is damaged ({words})."
+            return format_lazy(_("The gzip data is damaged ({words})."), words=words)
         if self._members == 1:
             return _NO_GZIP
-        return "Something else than gzip data follows the gzip data."
+        return _("Something else than gzip data follows the gzip data.")
 
     def _refuse_bomb(self) -> None:
         """Judge what was unpacked so far, not the whole: a bomb ends before it is unpacked."""
@@ -105,6 +111,5 @@ class Unpacking(io.RawIOBase):
             raise too_large()
         consumed = self._packed_bytes - len(self._packed)
         if unpacked > limits.BUNDLE_RATIO_FREE_BYTES and unpacked > limits.BUNDLE_RATIO_MAX * consumed:
-            raise BundleError.of(
-                f"The archive unpacks to more than {limits.BUNDLE_RATIO_MAX} times its size, as zip bombs do."
-            )
+            text = _("The archive unpacks to more than {times} times its size, as zip bombs do.")
+            raise BundleError.of(format_lazy(text, times=limits.BUNDLE_RATIO_MAX))

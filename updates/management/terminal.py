@@ -11,6 +11,7 @@ from typing import Final
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.template.defaultfilters import filesizeformat
+from django_stubs_ext import StrOrPromise
 
 from config.errors import ApiError
 from config.terminal import INTERRUPTED, printable
@@ -106,17 +107,17 @@ def contents(release: BundleRelease) -> str:
     return f"{len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {size}"
 
 
-def warn(command: BaseCommand, sentences: Sequence[str]) -> None:
+def warn(command: BaseCommand, sentences: Sequence[StrOrPromise]) -> None:
     for sentence in sentences:
-        command.stderr.write(command.style.WARNING(f"Note: {printable(sentence)}"))
+        command.stderr.write(command.style.WARNING(f"Note: {printable(str(sentence))}"))
 
 
 def lines_of(error: ApiError) -> str:
     """The message; or all details, each with the file or field that it is about."""
     details = [f"{detail['field']}: {detail['message']}" for detail in error.details]
     if len(details) > 1:
-        return "\n".join([error.code.message, *(f"  {printable(line)}" for line in details)])
-    return printable(error.message or "".join(details) or error.code.message)
+        return "\n".join([str(error.code.message), *(f"  {printable(line)}" for line in details)])
+    return printable(str(error.message or "".join(details) or error.code.message))
 
 
 @contextmanager

@@ -244,7 +244,7 @@ def _telling_that_it_stands(release: BundleRelease) -> Iterator[None]:
         yield
     except ApiError as error:
         if release.state == BundleRelease.State.DRAFT:
-            error.message = f"{error.message or error.code.message} The draft stands: {release.pk}."
+            error.message = f"{error.sentence} The draft stands: {release.pk}."
         raise
 
 
@@ -262,8 +262,8 @@ def _answer_made(request: Request, draft: Draft, act: Act | None) -> Response:
     answer = {
         **serializers.ReleaseAnswer(release, context=_context(request)).data,
         "required_experts": release.required_experts,
-        "warnings": draft.warnings,
-        "notices": act.notices if act else [],
+        "warnings": list(map(str, draft.warnings)),
+        "notices": list(map(str, act.notices)) if act else [],
     }
     return Response(answer, status=HTTPStatus.CREATED if draft.is_new else HTTPStatus.OK)
 
@@ -271,4 +271,4 @@ def _answer_made(request: Request, draft: Draft, act: Act | None) -> Response:
 def _answer_act(request: Request, release: BundleRelease, act: Act) -> Response:
     changed = next(row for row in act.releases if row.pk == release.pk)
     together = [serializers.ChangedRelease(row).data for row in act.releases]
-    return Response({**_checked(request, changed), "notices": act.notices, "together": together})
+    return Response({**_checked(request, changed), "notices": list(map(str, act.notices)), "together": together})

@@ -11,9 +11,12 @@ from typing import IO, Any, Final
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from config import limits
-from config.errors import ApiError, ErrorCode, FieldError, invalid_fields
+from config.errors import ApiError, ErrorCode, FieldError, field_errors, invalid_fields, joined
 from courses.models import Chapter
 from courses.selectors import canonical_uuid
 from storage.artifacts import artifact_size, delete_artifact, store_artifact
@@ -31,6 +34,14 @@ logger = logging.getLogger(__name__)
 _KEY_LOCK: Final = 7_201_003
 """First number of the advisory locks of the store's keys; the second is a hash of the key."""
 _LOCK_POLL_SECONDS: Final = 0.1
+
+_ONLY_DRAFTS_CHANGE: Final = _("The release {release} can't be changed: only a draft can. Look at it again.")
+_ONLY_DRAFTS_GO: Final = _(
+    "The release {release} can't be deleted: only a draft that was never published can. Look at it again."
+)
+_DELETED_MEANWHILE: Final = _(
+    "The release {release} can't be made: only a version that nobody deletes at the same moment can. Look at it again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class Draft:
     release: BundleRelease
     is_new: bool
     """False: the same bytes were there already, as this release, whatever its state; nothing was changed."""
-    warnings: list[str]
+    warnings: list[StrOrPromise]
 
 
 def upload_draft(
@@ -100,6 +111,7 @@ def upload_draft(
         with holding_key(draft.artifact_key):
             existing = find_release(bundle_type=bundle_type, scope_id=scope_id, version=version)
             if existing is not None:
+                _take_place_of(existing, draft)
                 _refuse_other_bytes(existing, draft)
             _store(draft, file)
             return _insert_draft(draft, principal, found.warnings)
@@ -157,7 +169,7 @@ def update_draft(*, release: BundleRelease, changes: Mapping[str, Any], principa
         drafts = BundleRelease.objects.filter(pk=release.pk, state=BundleRelease.State.DRAFT)
         before = drafts.select_for_update().values(*changes).first()
         if before is None or not drafts.update(**changes):
-            raise refusal(release, "changed", "a draft")
+            raise refusal(_ONLY_DRAFTS_CHANGE, release)
         differences = {name: (before[name], value) for name, value in changes.items() if before[name] != value}
         audit.record(Action.CHANGED, [Entry(release, differences)], principal)
 
@@ -193,7 +205,7 @@ def delete_draft(*, release: BundleRelease, principal: Principal) -> None:
         with transaction.atomic():
             draft = BundleRelease.objects.select_for_update().filter(pk=release.pk, first_published_at=None).first()
             if draft is None:
-                raise refusal(release, "deleted", "a draft that was never published")
+                raise refusal(_ONLY_DRAFTS_GO, release)
             BundleRelease.objects.filter(pk=draft.pk).delete()
             audit.record(Action.DELETED, [Entry(release)], principal)
         if release.artifact_key:
@@ -218,7 +230,7 @@ def inspect(file: IO[bytes], release: BundleRelease, *, sha256: str | None = Non
         details: list[FieldError] = [
             {"field": fault.path or "archive", "message": fault.reason} for fault in error.faults
         ]
-        raise ApiError(ErrorCode.BUNDLE_INVALID, str(error.faults[0]), details) from error
+        raise ApiError(ErrorCode.BUNDLE_INVALID, error.faults[0].sentence, details) from error
 
 
 def artifact_key(*, bundle_type: str, scope_id: str, version: str) -> str:
@@ -260,7 +272,7 @@ def holding_key(key: str, *, wait_seconds: float | None = None) -> Iterator[None
         ends = time.monotonic() + wait
         while not _try_lock(cursor, key):
             if time.monotonic() > ends:
-                message = "Another upload of this version is under way. Please try again in a moment."
+                message = _("Another upload of this version is under way. Please try again in a moment.")
                 raise ApiError(ErrorCode.SERVICE_UNAVAILABLE, message, retry_after=limits.RETRY_AFTER_OUTAGE_SECONDS)
             time.sleep(_LOCK_POLL_SECONDS)
         try:
@@ -274,12 +286,9 @@ def _try_lock(cursor: Any, key: str) -> bool:
     return bool(cursor.fetchone()[0])
 
 
-def refusal(release: BundleRelease, verb: str, expected: str) -> ApiError:
-    """The conflict of an act with what became of the release meanwhile."""
-    return ApiError(
-        ErrorCode.BUNDLE_RELEASE_CONFLICT,
-        f"The release {release} can't be {verb}: only {expected} can. Look at it again.",
-    )
+def refusal(sentence: StrOrPromise, release: BundleRelease, **values: object) -> ApiError:
+    """The conflict of an act with what became of the release meanwhile, which the sentence names as `{release}`."""
+    return ApiError(ErrorCode.BUNDLE_RELEASE_CONFLICT, format_lazy(sentence, release=str(release), **values))
 
 
 # --- Making the row -----------------------------------------------------------------------------------------------
@@ -319,10 +328,11 @@ def _store(draft: BundleRelease, file: IO[bytes]) -> None:
         store_artifact(key=draft.artifact_key, content=file)
     except ApiError as error:
         if error.code is ErrorCode.BUNDLE_RELEASE_CONFLICT:
-            error.message = (
-                f"Other bytes lie in the artifact store under {draft}, though there is no such release. Use another "
+            text = _(
+                "Other bytes lie in the artifact store under {release}, though there is no such release. Use another "
                 "version, or have the leftovers of broken uploads removed: manage.py prune_artifacts."
             )
+            error.message = format_lazy(text, release=str(draft))
         raise
 
 
@@ -347,7 +357,9 @@ def _fill_from_manifest(release: BundleRelease, options: ReleaseOptions) -> None
             if getattr(options, name) is None:
                 setattr(release, name, minimum_version_of(release.manifest, name))
     except BundleError as error:
-        raise ApiError(ErrorCode.VALIDATION_ERROR, details=[{"field": "manifest", "message": str(error)}]) from error
+        raise ApiError(
+            ErrorCode.VALIDATION_ERROR, details=[{"field": "manifest", "message": error.sentences}]
+        ) from error
 
 
 def _find_chapter(bundle_type: str, scope_id: str) -> Chapter | None:
@@ -374,25 +386,22 @@ def _telling_fields() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        details: list[FieldError] = [
-            {"field": name, "message": message} for name, messages in error.message_dict.items() for message in messages
-        ]
-        raise invalid_fields(details) from error
+        raise invalid_fields(field_errors(error)) from error
 
 
-def draft_warnings(release: BundleRelease) -> list[str]:
+def draft_warnings(release: BundleRelease) -> list[StrOrPromise]:
     """Tell what is odd about a draft: experts that are missing or no longer needed, bytes that nobody has checked."""
     return [*_expert_warnings(release), *_place_warnings(release)]
 
 
-def _insert_draft(draft: BundleRelease, principal: Principal, warnings: Sequence[str]) -> Draft:
+def _insert_draft(draft: BundleRelease, principal: Principal, warnings: Sequence[StrOrPromise]) -> Draft:
     """Insert, or return the release that has this version and the same bytes already."""
     with transaction.atomic():
         _hold_chapter(draft)
         BundleRelease.objects.bulk_create([draft], ignore_conflicts=True)
         found = find_release(bundle_type=draft.bundle_type, scope_id=draft.scope_id, version=draft.version)
         if found is None:
-            raise refusal(draft, "made", "a version that nobody deletes at the same moment")
+            raise refusal(_DELETED_MEANWHILE, draft)
         is_new = found.pk == draft.pk
         told = [*warnings, *draft_warnings(found)]
         if not is_new:
@@ -411,52 +420,65 @@ def _hold_chapter(draft: BundleRelease) -> None:
         return
     chapter = Chapter.objects.select_for_update(no_key=True).filter(pk=draft.chapter_id).first()
     if chapter is None or chapter_scope_id(chapter.course_id, chapter.chapter_code) != draft.scope_id:
-        raise ApiError(
-            ErrorCode.BUNDLE_RELEASE_CONFLICT,
-            f"The chapter of {draft} was deleted, or got another code, since the upload began.",
-        )
+        text = _("The chapter of {release} was deleted, or got another code, since the upload began.")
+        raise refusal(text, draft)
 
 
-def _expert_warnings(release: BundleRelease) -> Iterator[str]:
+def _expert_warnings(release: BundleRelease) -> Iterator[StrOrPromise]:
     missing = ", ".join(missing_experts([release], offered_from=release.publish_at))
     if missing:
-        yield f"Before it can be published, these experts need a published release: {missing}."
+        text = _("Before it can be published, these experts need a published release: {experts}.")
+        yield format_lazy(text, experts=missing)
     current = find_current(bundle_type=release.bundle_type, scope_id=release.scope_id)
     dropped = sorted(set(current.required_experts) - set(release.required_experts)) if current else []
     if dropped:
-        yield f"It doesn't need these experts, which {current} needs: {', '.join(dropped)}."
+        text = _("It doesn't need these experts, which {release} needs: {experts}.")
+        yield format_lazy(text, release=str(current), experts=", ".join(dropped))
 
 
-def _place_warnings(release: BundleRelease) -> Iterator[str]:
+def _place_warnings(release: BundleRelease) -> Iterator[StrOrPromise]:
     if release.external_url and release.verified_at is None:
-        yield "Nobody has fetched and checked what lies at its URL: verify it."
+        yield _("Nobody has fetched and checked what lies at its URL: verify it.")
 
 
-def _kept_options(found: BundleRelease, asked: BundleRelease) -> list[str]:
+def _kept_options(found: BundleRelease, asked: BundleRelease) -> list[StrOrPromise]:
     """Say where the release that is there already is not what was asked for."""
     names = {
-        "is_mandatory": "mandatory or not",
-        "required_experts": "required experts",
-        "min_desktop_version": "minimum desktop version",
-        "min_sidecar_version": "minimum sidecar version",
-        "strict_versions": "strictness",
-        "rollout_basis_points": "rollout",
-        "publish_at": "time of publication",
+        "is_mandatory": _("mandatory or not"),
+        "required_experts": _("required experts"),
+        "min_desktop_version": _("minimum desktop version"),
+        "min_sidecar_version": _("minimum sidecar version"),
+        "strict_versions": _("strictness"),
+        "rollout_basis_points": _("rollout"),
+        "publish_at": _("time of publication"),
     }
     different = [name for field, name in names.items() if getattr(found, field) != getattr(asked, field)]
-    return [f"It was there already, and keeps what it had: {', '.join(different)}."] if different else []
+    text = _("It was there already, and keeps what it had: {options}.")
+    return [format_lazy(text, options=joined(different))] if different else []
+
+
+def _take_place_of(existing: BundleRelease, draft: BundleRelease) -> None:
+    """Let the same bytes be the same release where they lie under another key: that of the course it was copied from.
+
+    What was published keeps its key for ever, so nobody deletes there.
+    """
+    if existing.artifact_key and existing.first_published_at is not None and existing.sha256 == draft.sha256:
+        draft.artifact_key = existing.artifact_key
 
 
 def _refuse_other_bytes(existing: BundleRelease, draft: BundleRelease) -> None:
     """Compared with case: the constraint knows no case, but clients and stores file by the name as it is."""
     names = ("scope_id", "version", "sha256", "size_bytes", "artifact_key", "external_url")
     if any(getattr(existing, name) != getattr(draft, name) for name in names):
-        way_out = (
-            f"It is a draft: delete it ({existing.pk}) to make another one of this version."
+        text = (
+            _(
+                "The release {release} exists already with other bytes, or at another place. "
+                "It is a draft: delete it ({id}) to make another one of this version."
+            )
             if existing.first_published_at is None
-            else "It was published, so its bytes never change: use another version."
+            else _(
+                "The release {release} exists already with other bytes, or at another place. "
+                "It was published, so its bytes never change: use another version."
+            )
         )
-        raise ApiError(
-            ErrorCode.BUNDLE_RELEASE_CONFLICT,
-            f"The release {existing} exists already with other bytes, or at another place. {way_out}",
-        )
+        raise refusal(text, existing, id=existing.pk)

@@ -16,9 +16,12 @@ from typing import Any, Final
 from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from config import limits
-from config.errors import ApiError, ErrorCode, invalid_fields
+from config.errors import ApiError, ErrorCode, invalid_fields, joined
 from updates import audit
 from updates.audit import Action, Entry
 from updates.catalogue import catalogue
@@ -35,13 +38,43 @@ _TICK: Final = timedelta(microseconds=1)
 
 State = BundleRelease.State
 
+_STATES: Final = {State.DRAFT: _("draft"), State.PUBLISHED: _("published"), State.WITHDRAWN: _("withdrawn")}
+"""What a release is said to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Precondition:
+    """Which states a release may have for an act, and the sentences for those that have another."""
+
+    states: Sequence[BundleRelease.State]
+    refusal: StrOrPromise
+    refusal_meanwhile: StrOrPromise
+    """When somebody else has just given it its state."""
+
+
+_TO_PUBLISH: Final = _Precondition(
+    (State.DRAFT, State.WITHDRAWN),
+    _("The release {release} can't be published: only a draft release or a withdrawn release can. Look at it again."),
+    _("The release {release} can't be published: it is {state} since a moment ago. Look at it again."),
+)
+_TO_WIDEN: Final = _Precondition(
+    (State.PUBLISHED,),
+    _("The release {release} can't be widened: only a published release can. Look at it again."),
+    _("The release {release} can't be widened: it is {state} since a moment ago. Look at it again."),
+)
+_TO_WITHDRAW: Final = _Precondition(
+    (State.PUBLISHED,),
+    _("The release {release} can't be withdrawn: only a published release can. Look at it again."),
+    _("The release {release} can't be withdrawn: it is {state} since a moment ago. Look at it again."),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Act:
     """What was done: the releases that it changed, as they are now, and what whoever did it should know."""
 
     releases: list[BundleRelease]
-    notices: list[str]
+    notices: list[StrOrPromise]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +117,8 @@ def ensure_published(*, release: BundleRelease, principal: Principal, terms: Ter
         return Act([release], [])
     if release.state == State.WITHDRAWN:
         with audit.recording_refusals(Action.PUBLISHED, [release], principal):
-            raise ApiError(
-                ErrorCode.BUNDLE_RELEASE_CONFLICT,
-                f"The release {release} was withdrawn. Publish it again by itself if that is meant.",
-            )
+            text = _("The release {release} was withdrawn. Publish it again by itself if that is meant.")
+            raise refusal(text, release)
     with audit.recording_refusals(Action.PUBLISHED, [release], principal):
         try:
             return _publish([release], principal, terms or Terms())
@@ -106,15 +137,15 @@ def widen_rollout(*, releases: Sequence[BundleRelease], principal: Principal, ro
             devices would lose what they have, and withdrawing says so.
     """
     _check_rollout(rollout_basis_points)
-    with audit.recording_refusals(Action.WIDENED, releases, principal), _one_act_at_a_time():
-        chosen = _published_with(releases, principal, "widened")
+    with audit.recording_refusals(Action.WIDENED, releases, principal), one_act_at_a_time():
+        chosen = _published_with(releases, principal, _TO_WIDEN)
         narrowed = [r for r in chosen if r.rollout_basis_points > rollout_basis_points]
         if narrowed:
-            raise ApiError(
-                ErrorCode.BUNDLE_RELEASE_CONFLICT,
-                f"The rollout of {narrowed[0]} is {narrowed[0].rollout_basis_points / 100:g} % already, and can only "
-                "be widened: withdraw the release to take it back.",
+            text = _(
+                "The rollout of {release} is {share} already, and can only be widened: withdraw the release to take it "
+                "back."
             )
+            raise refusal(text, narrowed[0], share=_share(narrowed[0]))
         wider = [release for release in chosen if release.rollout_basis_points < rollout_basis_points]
         entries = [_change(release, rollout_basis_points=rollout_basis_points) for release in wider]
         notices = notices_of_widening(chosen, rollout_basis_points)
@@ -131,8 +162,8 @@ def withdraw_releases(*, releases: Sequence[BundleRelease], principal: Principal
     Raises:
         ApiError: FORBIDDEN; BUNDLE_RELEASE_CONFLICT when one is not published.
     """
-    with audit.recording_refusals(Action.WITHDRAWN, releases, principal), _one_act_at_a_time():
-        chosen = _published_with(releases, principal, "withdrawn", together=together)
+    with audit.recording_refusals(Action.WITHDRAWN, releases, principal), one_act_at_a_time():
+        chosen = _published_with(releases, principal, _TO_WITHDRAW, together=together)
         now = timezone.now()
         entries = [_change(release, state=State.WITHDRAWN, withdrawn_at=now) for release in chosen]
         notices = notices_of_withdrawal(chosen)
@@ -144,28 +175,42 @@ def _publish(releases: Sequence[BundleRelease], principal: Principal, terms: Ter
     _check_together(releases)
     principal.require(Ability.PUBLISH, releases)
     for release in releases:
-        _check_bytes_present(release)
-    with _one_act_at_a_time():
-        current = _lock(releases)
-        chosen = [_expect(current, release, "published", State.DRAFT, State.WITHDRAWN) for release in releases]
-        rollout, publish_at = _common_terms(chosen, terms)
-        _refuse_what_can_not_be_offered(chosen, publish_at)
-        notices = notices_of_publication(chosen, rollout, publish_at)
-        cohort_key, times = uuid.uuid4(), _publication_times(len(chosen))
-        entries = [
-            _change(
-                release,
-                state=State.PUBLISHED,
-                rollout_basis_points=rollout,
-                publish_at=publish_at,
-                cohort_key=cohort_key,
-                published_at=published_at,
-                first_published_at=release.first_published_at or published_at,
-                withdrawn_at=None,
-            )
-            for release, published_at in zip(chosen, times, strict=True)
-        ]
-        audit.record(Action.PUBLISHED, entries, principal, notices)
+        check_bytes_present(release)
+    with one_act_at_a_time():
+        return publish_in_act(releases, principal, terms)
+
+
+def publish_in_act(
+    releases: Sequence[BundleRelease], principal: Principal, terms: Terms, *, as_one: bool = True
+) -> Act:
+    """Publish what was checked before, within `one_act_at_a_time`.
+
+    Args:
+        as_one: they are a cohort, so that they are widened and withdrawn together; else each is one of its own.
+
+    Raises:
+        ApiError: as `publish_releases`.
+    """
+    current = _lock(releases)
+    chosen = [_expect(current, release, _TO_PUBLISH) for release in releases]
+    rollout, publish_at = _common_terms(chosen, terms)
+    _refuse_what_can_not_be_offered(chosen, publish_at)
+    notices = notices_of_publication(chosen, rollout, publish_at)
+    times, common_key = _publication_times(len(chosen)), uuid.uuid4()
+    entries = [
+        _change(
+            release,
+            state=State.PUBLISHED,
+            rollout_basis_points=rollout,
+            publish_at=publish_at,
+            cohort_key=common_key if as_one else uuid.uuid4(),
+            published_at=published_at,
+            first_published_at=release.first_published_at or published_at,
+            withdrawn_at=None,
+        )
+        for release, published_at in zip(chosen, times, strict=True)
+    ]
+    audit.record(Action.PUBLISHED, entries, principal, notices)
     return Act(chosen, notices)
 
 
@@ -173,7 +218,8 @@ def _publish(releases: Sequence[BundleRelease], principal: Principal, terms: Ter
 
 
 @contextmanager
-def _one_act_at_a_time() -> Iterator[None]:
+def one_act_at_a_time() -> Iterator[None]:
+    """Begin the transaction of an act: no other one changes what this looks at until it ends."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_PUBLICATION_LOCK])
@@ -187,31 +233,26 @@ def _lock(releases: Sequence[BundleRelease]) -> dict[uuid.UUID, BundleRelease]:
     return {row.pk: row for row in BundleRelease.objects.filter(pk__in=ids).order_by("pk").select_for_update()}
 
 
-def _expect(
-    current: dict[uuid.UUID, BundleRelease], release: BundleRelease, verb: str, *states: BundleRelease.State
-) -> BundleRelease:
-    """Return the row as it is now, if its state is one of these, and the one on which the act was decided.
+def _expect(current: dict[uuid.UUID, BundleRelease], release: BundleRelease, needed: _Precondition) -> BundleRelease:
+    """Return the row as it is now, if its state is one of the needed, and the one on which the act was decided.
 
     Of two people who publish and withdraw at the same moment one wins and the other is told, whoever comes first.
     """
     row = current.get(release.pk)
-    if row is None or release.state not in states:
-        raise refusal(release, verb, " or ".join(f"a {state.label.lower()} release" for state in states))
+    if row is None or release.state not in needed.states:
+        raise refusal(needed.refusal, release)
     if row.state != release.state:
-        raise ApiError(
-            ErrorCode.BUNDLE_RELEASE_CONFLICT,
-            f"The release {release} can't be {verb}: it is {row.state} since a moment ago. Look at it again.",
-        )
+        raise refusal(needed.refusal_meanwhile, release, state=_STATES[State(row.state)])
     return row
 
 
 def _published_with(
-    releases: Sequence[BundleRelease], principal: Principal, verb: str, *, together: bool = True
+    releases: Sequence[BundleRelease], principal: Principal, needed: _Precondition, *, together: bool = True
 ) -> list[BundleRelease]:
     """Lock and return published releases, with those that were published in the same act."""
     principal.require(Ability.PUBLISH, releases)
     current = _lock(releases)
-    chosen = [_expect(current, release, verb, State.PUBLISHED) for release in releases]
+    chosen = [_expect(current, release, needed) for release in releases]
     if together:
         keys = {release.cohort_key for release in chosen}
         companions = BundleRelease.objects.filter(state=State.PUBLISHED, cohort_key__in=keys).exclude(pk__in=current)
@@ -239,46 +280,52 @@ def _publication_times(count: int) -> list[datetime]:
 # --- What is refused ----------------------------------------------------------------------------------------------
 
 
-def _check_bytes_present(release: BundleRelease) -> None:
+def check_bytes_present(release: BundleRelease) -> None:
+    """Refuse a release whose bytes the store doesn't have. It asks the store: not within a transaction.
+
+    Raises:
+        ApiError: BUNDLE_RELEASE_CONFLICT, STORAGE_UNAVAILABLE.
+    """
     if not bytes_are_there(release):
-        raise ApiError(
-            ErrorCode.BUNDLE_RELEASE_CONFLICT,
-            f"The bytes of {release} are not in the artifact store. Upload the archive again.",
-        )
+        raise refusal(_("The bytes of {release} are not in the artifact store. Upload the archive again."), release)
 
 
 def _check_together(releases: Sequence[BundleRelease]) -> None:
     if not 1 <= len(releases) <= limits.RELEASES_PER_ACT_MAX:
-        raise ApiError(
-            ErrorCode.VALIDATION_ERROR, f"From 1 to {limits.RELEASES_PER_ACT_MAX} releases can be published together."
-        )
+        text = _("From 1 to {most} releases can be published together.")
+        raise ApiError(ErrorCode.VALIDATION_ERROR, format_lazy(text, most=limits.RELEASES_PER_ACT_MAX))
     versions: dict[tuple[str, str], list[str]] = defaultdict(list)
     for release in releases:
         versions[release.bundle_type, release.scope_id].append(release.version)
     for (bundle_type, scope_id), several in versions.items():
         if len(several) > 1:
+            text = _(
+                "Only one version of {scope} can be published in one act, not {versions}: devices get one of them."
+            )
+            versions_in_words = joined(several, _(" and "))
             raise ApiError(
                 ErrorCode.VALIDATION_ERROR,
-                f"Only one version of {bundle_type}/{scope_id} can be published in one act, "
-                f"not {' and '.join(several)}: devices get one of them.",
+                format_lazy(text, scope=f"{bundle_type}/{scope_id}", versions=versions_in_words),
             )
 
 
 def _check_rollout(rollout_basis_points: int) -> None:
     if not 0 <= rollout_basis_points <= WHOLE_ROLLOUT:
-        message = "This must be from 0 to 100, with at most two decimals."
+        message = _("This must be from 0 to 100, with at most two decimals.")
         raise invalid_fields([{"field": "rollout_percent", "message": message}])
 
 
 def _common_terms(releases: Sequence[BundleRelease], terms: Terms) -> tuple[int, datetime | None]:
     found = Counter(terms.of(release) for release in releases)
     if len(found) != 1:
-        raise ApiError(
-            ErrorCode.VALIDATION_ERROR,
-            "Releases that are published together need the same rollout and the same time: "
-            + ", ".join(f"{r} has {r.rollout_basis_points / 100:g} %, {r.publish_at or 'now'}" for r in releases)
-            + ".",
+        text = _("Releases that are published together need the same rollout and the same time: {terms}.")
+        terms_of_each = joined(
+            format_lazy(
+                _("{release} has {share}, {time}"), release=str(r), share=_share(r), time=r.publish_at or _("now")
+            )
+            for r in releases
         )
+        raise ApiError(ErrorCode.VALIDATION_ERROR, format_lazy(text, terms=terms_of_each))
     rollout, publish_at = next(iter(found))
     _check_rollout(rollout)
     return rollout, publish_at
@@ -290,8 +337,12 @@ def _refuse_what_can_not_be_offered(releases: Sequence[BundleRelease], publish_a
             check_release(release)  # it may be older than a rule
     missing = missing_experts(releases, offered_from=publish_at)
     if missing:
-        raise ApiError(
-            ErrorCode.BUNDLE_RELEASE_CONFLICT,
-            f"These experts are required and have no published release: {', '.join(missing)}. "
-            "Publish them before, or together with what needs them.",
+        text = _(
+            "These experts are required and have no published release: {experts}. "
+            "Publish them before, or together with what needs them."
         )
+        raise ApiError(ErrorCode.BUNDLE_RELEASE_CONFLICT, format_lazy(text, experts=", ".join(missing)))
+
+
+def _share(release: BundleRelease) -> str:
+    return f"{release.rollout_basis_points / 100:g} %"

@@ -10,10 +10,13 @@ from typing import Final
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from accounts.models import User
 from config import limits
-from config.errors import ApiError, ErrorCode, FieldError
+from config.errors import ApiError, ErrorCode, FieldError, field_errors
 from courses.models import Course
 from updates.models import Ability, ApiToken, BundleType
 from updates.principals import ADMIN_KEY, person
@@ -61,7 +64,7 @@ def create_token(
         with transaction.atomic():
             token.save(force_insert=True)
     except IntegrityError as error:
-        raise _invalid("name", "There is a token of this name already.") from error
+        raise _invalid("name", _("There is a token of this name already.")) from error
     return token, secret
 
 
@@ -107,31 +110,33 @@ def digest_of(secret: str) -> str:
 def _check_lifetime(expires_at: datetime) -> None:
     now = timezone.now()
     if not now < expires_at <= now + timedelta(days=limits.API_TOKEN_MAX_DAYS):
-        raise _invalid("expires_at", f"A token lives from now on, for at most {limits.API_TOKEN_MAX_DAYS} days.")
+        text = _("A token lives from now on, for at most {days} days.")
+        raise _invalid("expires_at", format_lazy(text, days=limits.API_TOKEN_MAX_DAYS))
 
 
 def _check_name(name: str) -> None:
     """Refuse a name that logs and the audit could show as something else: another line, the key, or a person."""
     seen = unicodedata.normalize("NFKC", name)
     if not name.isprintable() or name != name.strip():
-        raise _invalid("name", "Only printable characters, on one line, without blanks at either end.")
+        raise _invalid("name", _("Only printable characters, on one line, without blanks at either end."))
     if "@" in seen or seen.casefold() == ADMIN_KEY.name.casefold():
-        raise _invalid("name", f"A token is neither a person, with an @, nor {ADMIN_KEY.name}.")
+        text = _("A token is neither a person, with an @, nor {key}.")
+        raise _invalid("name", format_lazy(text, key=ADMIN_KEY.name))
 
 
 def _check_fields(token: ApiToken) -> None:
     _check_name(token.name)
     if not token.abilities:
-        raise _invalid("abilities", "Choose what the token may do.")
+        raise _invalid("abilities", _("Choose what the token may do."))
     if token.course is not None and token.bundle_types and BundleType.CHAPTER not in token.bundle_types:
-        raise _invalid("bundle_types", "A token for a course is for its chapters.")
+        raise _invalid("bundle_types", _("A token for a course is for its chapters."))
     try:
         token.full_clean()
     except ValidationError as error:
-        name, messages = next(iter(error.message_dict.items()))
-        raise _invalid(name, messages[0]) from error
+        first = field_errors(error)[0]
+        raise _invalid(first["field"], first["message"]) from error
 
 
-def _invalid(field: str, message: str) -> ApiError:
+def _invalid(field: str, message: StrOrPromise) -> ApiError:
     details: list[FieldError] = [{"field": field, "message": message}]
     return ApiError(ErrorCode.VALIDATION_ERROR, message, details)

@@ -10,6 +10,9 @@ from typing import IO, Final
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from config import limits
 from config.errors import ApiError, ErrorCode
@@ -52,7 +55,8 @@ def verify_release(*, release: BundleRelease, principal: Principal) -> BundleRel
 
 def _check_size(release: BundleRelease) -> None:
     if release.size_bytes > limits.BUNDLE_ARCHIVE_MAX_BYTES:
-        raise _differs(f"{release} has more than the {limits.BUNDLE_ARCHIVE_MAX_BYTES:,} bytes that a bundle may have.")
+        text = _("{release} has more than the {most} bytes that a bundle may have.")
+        raise _differs(text, release, most=f"{limits.BUNDLE_ARCHIVE_MAX_BYTES:,}")
 
 
 @contextmanager
@@ -64,7 +68,7 @@ def _opened(release: BundleRelease) -> Iterator[Iterable[bytes]]:
     try:
         file = open_artifact(key=release.artifact_key)
     except FileNotFoundError as error:
-        raise ApiError(ErrorCode.BUNDLE_INVALID, f"The bytes of {release} are not in the artifact store.") from error
+        raise _differs(_("The bytes of {release} are not in the artifact store."), release) from error
     with file:
         yield iter(partial(file.read, _BLOCK_BYTES), b"")
 
@@ -79,7 +83,7 @@ def _room() -> Iterator[None]:
             raise
         raise ApiError(
             ErrorCode.STORAGE_UNAVAILABLE,
-            "The server has no room for a copy of the bundle.",
+            _("The server has no room for a copy of the bundle."),
             retry_after=limits.RETRY_AFTER_OUTAGE_SECONDS,
         ) from error
 
@@ -94,26 +98,33 @@ def _copy(blocks: Iterable[bytes], target: IO[bytes], release: BundleRelease) ->
     for block in blocks:
         size += len(block)
         if size > release.size_bytes:
-            raise _differs(f"There are more than the {release.size_bytes:,} bytes that {release} has.")
+            text = _("There are more than the {size} bytes that {release} has.")
+            raise _differs(text, release, size=f"{release.size_bytes:,}")
         digest.update(block)
         target.write(block)
     target.flush()
     if size < release.size_bytes:
-        raise _differs(f"There are {size:,} bytes; {release} has {release.size_bytes:,}.")
+        text = _("There are {found} bytes; {release} has {size}.")
+        raise _differs(text, release, found=f"{size:,}", size=f"{release.size_bytes:,}")
     if digest.hexdigest() != release.sha256:
-        raise _differs(f"The SHA-256 is {digest.hexdigest()}; that of {release} is {release.sha256}.")
+        text = _("The SHA-256 is {found}; that of {release} is {stated}.")
+        raise _differs(text, release, found=digest.hexdigest(), stated=release.sha256)
     return digest.hexdigest()
 
 
-def _differs(message: str) -> ApiError:
-    return ApiError(ErrorCode.BUNDLE_INVALID, message)
+def _differs(text: StrOrPromise, release: BundleRelease, **values: str) -> ApiError:
+    return ApiError(ErrorCode.BUNDLE_INVALID, format_lazy(text, release=str(release), **values))
 
 
 def _note(release: BundleRelease, found: Inspection, principal: Principal) -> BundleRelease:
     with transaction.atomic():
         row = BundleRelease.objects.select_for_update().filter(pk=release.pk, sha256=release.sha256).first()
         if row is None or (row.artifact_key, row.external_url) != (release.artifact_key, release.external_url):
-            raise refusal(release, "verified", "one that nobody deletes or replaces meanwhile")
+            text = _(
+                "The release {release} can't be verified: only one that nobody deletes or replaces meanwhile can. "
+                "Look at it again."
+            )
+            raise refusal(text, release)
         before = {name: getattr(row, name) for name in ("verified_at", "required_experts", *MINIMUM_VERSIONS)}
         notices = [*found.warnings, *_take_manifest(row, found)]
         row.verified_at = timezone.now()
@@ -123,14 +134,14 @@ def _note(release: BundleRelease, found: Inspection, principal: Principal) -> Bu
     return row
 
 
-def _take_manifest(row: BundleRelease, found: Inspection) -> list[str]:
+def _take_manifest(row: BundleRelease, found: Inspection) -> list[StrOrPromise]:
     """Give a draft that was registered without a manifest what its archive says, and say so."""
     if row.manifest == found.manifest:
         return []
     if row.manifest or row.state != BundleRelease.State.DRAFT:
-        return ["The manifest that was registered is not the one in the archive, which clients read."]
+        return [_("The manifest that was registered is not the one in the archive, which clients read.")]
     row.manifest = found.manifest
     row.required_experts = row.required_experts or required_experts_of(found.manifest)
     for name in MINIMUM_VERSIONS:
         setattr(row, name, getattr(row, name) or minimum_version_of(found.manifest, name))
-    return ["The draft had no manifest, and has that of its archive now."]
+    return [_("The draft had no manifest, and has that of its archive now.")]

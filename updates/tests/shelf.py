@@ -66,9 +66,14 @@ def a_bundle(
 
 
 def draft(
-    scope: tuple[str, str], version: str = "1.0.0", *, experts: tuple[str, ...] = (), **options: Any
+    scope: tuple[str, str],
+    version: str = "1.0.0",
+    *,
+    files: Mapping[str, str] | None = None,
+    experts: tuple[str, ...] = (),
+    **options: Any,
 ) -> BundleRelease:
-    with a_bundle(scope, version, experts=experts) as bundle:
+    with a_bundle(scope, version, files=files, experts=experts) as bundle:
         return upload_draft(
             file=bundle.file,
             bundle_type=scope[0],

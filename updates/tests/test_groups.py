@@ -55,7 +55,7 @@ def test_what_the_migration_makes_is_what_django_would_make() -> None:
     rows = list(Permission.objects.values_list("content_type__app_label", "codename", "name"))
     assert len(rows) == len(set(rows))
     assert set(rows) == made_by_django
-    assert ("updates", "add_bundlerelease", "Can add bundle release") in rows
+    assert ("updates", "add_bundlerelease", "Can add release") in rows
     assert ("updates", "publish_bundlerelease", "Can publish, widen and withdraw releases") in rows
     assert permissions_of("Authors") == AUTHORS
 

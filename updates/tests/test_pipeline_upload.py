@@ -549,7 +549,7 @@ def test_other_files_and_a_second_archive_are_refused(operator: APIClient, spool
 
 
 def test_too_many_fields_and_too_large_ones(operator: APIClient, spools: Path, artifact_root: Path) -> None:
-    fields: dict[str, Any] = {f"x{number}": "1" for number in range(1_100)}
+    fields: dict[str, Any] = {f"x{number}": "1" for number in range(limits.FORM_FIELDS_MAX + 1)}
     response = upload(operator, **fields)
     assert (response.status_code, error_code(response)) == (400, "MALFORMED_REQUEST")
     large = upload(operator, x="1" * (limits.REQUEST_BODY_MAX_BYTES + 1))

@@ -1,5 +1,6 @@
 """Releases in the admin: uploading, changing, publishing, widening, withdrawing, and who may."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ def told(response: Any) -> str:
     return " ".join(str(message) for message in response.context["messages"])
 
 
+def plain(response: Any) -> str:
+    """Return the text of a page."""
+    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split()).replace(" : ", ": ")
+
+
 def choose(page: Client, action: str, *releases: BundleRelease) -> Any:
     """Choose an action of the list for these releases; return the page that it leads to."""
     chosen = [str(release.pk) for release in releases]
@@ -106,9 +112,10 @@ def test_the_list_shows_what_is_scheduled(admin_page: Client) -> None:
     published(APP, publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
     draft(SHARED, publish_at=datetime(2098, 1, 2, 3, 4, tzinfo=UTC))
 
-    page = admin_page.get(LIST).content.decode()
+    page = plain(admin_page.get(LIST))
 
-    assert "<strong>scheduled</strong> from 2099-01-02 03:04 UTC" in page
+    assert "Scheduled" in page
+    assert "from 2099-01-02 03:04 UTC" in page
     assert "2098-01-02" not in page, "a draft is not offered by itself"
 
 
@@ -156,7 +163,8 @@ def test_the_list_has_a_bounded_number_of_queries(
         draft(chapter_scope(chapter), f"1.{number}.0")
     admin_page.get(LIST)
 
-    with django_assert_num_queries(4):  # session, user, count, page
+    # Session, user, count, the page's keys, its rows, and what is current in its scopes.
+    with django_assert_num_queries(6):
         admin_page.get(LIST)
 
 
@@ -167,12 +175,41 @@ def test_the_page_of_a_release_has_a_bounded_number_of_queries(
     page = f"{LIST}{release.pk}/change/"
     admin_page.get(page)
 
-    with django_assert_num_queries(4):  # session, user, release, its manifest
+    # Session, user, release, its manifest, what it replaces; and its reach: published, enrolments, devices. There is no
+    # adoption of what was never published.
+    with django_assert_num_queries(8):
         response = admin_page.get(page)
 
     shown = response.content.decode()
-    for text in ("3 files", "prompts/task_list.md", release.sha256):
+    for text in ("3 files", "prompts/", "task_list.md", release.sha256):
         assert text in shown
+
+
+def test_the_forms_for_a_new_release_have_a_bounded_number_of_queries(
+    admin_page: Client, chapter: Chapter, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    draft(chapter_scope(chapter))
+
+    for page in (f"{LIST}add/", f"{LIST}add/?by=url"):
+        admin_page.get(page)
+        with django_assert_num_queries(2):  # session, user
+            assert "Kind of bundle" in admin_page.get(page).content.decode()
+
+
+def test_the_page_before_deleting_has_a_bounded_number_of_queries(
+    admin_page: Client, chapter: Chapter, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    release = draft(chapter_scope(chapter))
+    others = [draft(APP), draft(SHARED), draft(("experts", "alpha"))]
+    admin_page.get(f"{LIST}{release.pk}/delete/")
+
+    with django_assert_num_queries(3):  # session, user, release
+        assert "1.0.0" in admin_page.get(f"{LIST}{release.pk}/delete/").content.decode()
+    for chosen in ([release], [release, *others]):
+        several = {"action": "delete_selected", "_selected_action": [str(one.pk) for one in chosen]}
+        # Session, user, count of the list, its page's keys and rows, what was published, what goes, how many.
+        with django_assert_num_queries(8):
+            assert "1.0.0" in admin_page.post(LIST, several).content.decode()
 
 
 def test_a_manifest_of_any_shape_can_be_looked_at(admin_page: Client) -> None:
@@ -203,7 +240,7 @@ def test_an_upload_makes_a_draft_with_our_own_hash_and_size(admin_page: Client, 
         assert file.read() == raw
     assert events("action", "user", "release", "actor_kind") == [("created", staff.user.pk, release.pk, "user")]
     assert not LogEntry.objects.exists()
-    assert "Uploaded app_agents/core 1.0.0" in told(admin_page.get(response.url))
+    assert "Uploaded App agents 1.0.0" in told(admin_page.get(response.url))
 
 
 def test_a_minimum_that_is_left_empty_is_for_the_manifest_to_say(admin_page: Client) -> None:
@@ -338,7 +375,7 @@ def test_the_same_bytes_again_lead_to_the_release_that_has_them(admin_page: Clie
     first, again = upload(admin_page, raw), upload(admin_page, raw)
 
     assert again.url == first.url
-    assert "Nothing new: app_agents/core 1.0.0 has these bytes already." in told(admin_page.get(again.url))
+    assert "Nothing new: App agents 1.0.0 has these bytes already." in told(admin_page.get(again.url))
     assert BundleRelease.objects.count() == 1
 
 
@@ -504,6 +541,25 @@ def test_a_refused_deletion_stays_in_the_audit(
 # --- Publishing -------------------------------------------------------------------------------------------------
 
 
+def test_acting_on_one_release_leads_to_its_page(admin_page: Client) -> None:
+    release, other = draft(APP), draft(SHARED)
+    path = f"{LIST}{release.pk}/change/"
+    assert f'href="{path}"' in choose(admin_page, "publish", release).content.decode(), "the way to cancel"
+
+    page = confirm(admin_page, "publish", release, rollout_percent="10")
+    assert page.redirect_chain[-1][0] == path
+
+    page = confirm(admin_page, "publish", other, draft(("experts", "alpha")), rollout_percent="10")
+    assert page.redirect_chain[-1][0] == LIST
+
+
+def test_the_labels_of_the_form_do_not_depend_on_earlier_pages(admin_page: Client) -> None:
+    page = admin_page.get(f"{LIST}add/").content.decode()
+
+    assert "Kind of bundle:" not in page
+    assert "Kind of bundle" in page
+
+
 def test_the_page_before_publishing_says_what_will_happen(admin_page: Client) -> None:
     first, second = draft(APP, rollout_basis_points=1_000), draft(SHARED, rollout_basis_points=1_000)
 
@@ -513,17 +569,17 @@ def test_the_page_before_publishing_says_what_will_happen(admin_page: Client) ->
     assert "2 releases will be offered to" in text
     assert ">10</output> % of devices" in text
     assert "from now on" in text
-    assert "experts_shared/shared 1.0.0" in text
+    assert "Shared experts 1.0.0" in text
     assert not BundleRelease.objects.exclude(state="draft").exists(), "nothing is done yet"
 
 
 def test_publish_at_a_share_of_the_devices(admin_page: Client, staff: Actor) -> None:
     first, second = draft(APP), draft(SHARED)
 
-    page = confirm(admin_page, "publish", first, second, rollout_percent="12.5", publish_at="")
+    page = confirm(admin_page, "publish", first, second, rollout_percent="12.5")
 
     assert told(page) == (
-        "Published, and offered to 12.5 % of devices from now on: app_agents/core 1.0.0, experts_shared/shared 1.0.0."
+        "Published, and offered to 12.5 % of devices from now on: App agents 1.0.0, Shared experts 1.0.0."
     )
     first.refresh_from_db()
     second.refresh_from_db()
@@ -533,24 +589,59 @@ def test_publish_at_a_share_of_the_devices(admin_page: Client, staff: Actor) -> 
     assert events("action", "user")[-2:] == [("published", staff.user.pk)] * 2
 
 
-def test_publish_at_a_time(admin_page: Client) -> None:
-    release = draft(APP)
+@pytest.mark.parametrize("state", ["draft", "withdrawn"])
+def test_scheduled_for_a_time_to_come(admin_page: Client, state: str) -> None:
+    release, other = draft(APP), draft(SHARED)
+    if state == "withdrawn":
+        publish(release)
+        withdraw(release)
 
-    page = confirm(admin_page, "publish", release, rollout_percent="100", publish_at="2099-01-02T03:04")
+    page = confirm(admin_page, "schedule", release, other, rollout_percent="50", publish_at="2099-01-02T03:04")
 
-    assert "from 2099-01-02 03:04 UTC on" in told(page)
+    assert "Scheduled: offered to 50 % of devices from 2099-01-02 03:04 UTC on: App agents 1.0.0" in told(page)
     release.refresh_from_db()
-    assert release.publish_at == datetime(2099, 1, 2, 3, 4, tzinfo=UTC)
+    other.refresh_from_db()
+    assert release.state == other.state == "published"
+    assert release.publish_at == other.publish_at == datetime(2099, 1, 2, 3, 4, tzinfo=UTC)
+    assert release.rollout_basis_points == 5_000
+    assert release.cohort_key == other.cohort_key
+    assert "from 2099-01-02 03:04 UTC" in plain(admin_page.get(LIST))
+    assert "Scheduled" in plain(admin_page.get(f"{LIST}{release.pk}/change/"))
+
+
+def test_the_page_before_scheduling_waits_for_a_time(admin_page: Client) -> None:
+    page = choose(admin_page, "schedule", draft(APP, rollout_basis_points=1_000))
+
+    assert page.context["title"] == "Schedule"
+    text = plain(page)
+    assert re.search(r"1 release will be offered to 10 % of devices from … UTC on ?\.", text)
+    assert "of 1 device will be offered it from … on." in text
+    assert "now" not in text.partition("1 release will be")[2].partition("Chosen")[0]
+
+
+@pytest.mark.parametrize("time", ["", "2020-01-01T00:00", "soon"])
+def test_a_release_is_not_scheduled_without_a_time_to_come(admin_page: Client, time: str) -> None:
+    release = draft(APP, publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
+
+    page = confirm(admin_page, "schedule", release, rollout_percent="100", publish_at=time)
+
+    assert set(page.context["form"].errors) == {"publish_at"}
+    assert "Nothing was done." in page.content.decode()
+    release.refresh_from_db()
+    assert release.state == "draft"
 
 
 def test_a_planned_release_shows_its_time_and_can_be_published_now_instead(admin_page: Client) -> None:
     release = draft(APP, publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
 
-    page = choose(admin_page, "publish", release).content.decode()
+    page = choose(admin_page, "schedule", release).content.decode()
     assert 'value="2099-01-02T03:04"' in page
     assert "from 2099-01-02 03:04 UTC on" in page
 
-    confirm(admin_page, "publish", release, rollout_percent="100", publish_at="")
+    page = choose(admin_page, "publish", release).content.decode()
+    assert "2099" not in page
+    assert "from now on" in page
+    confirm(admin_page, "publish", release, rollout_percent="100")
     release.refresh_from_db()
     assert release.publish_at is not None
     assert abs(release.publish_at - timezone.now()) < timedelta(minutes=1)
@@ -571,8 +662,6 @@ def test_releases_with_different_rollouts_get_the_one_that_is_asked_for(admin_pa
     [
         ({"rollout_percent": ""}, "rollout_percent"),
         ({"rollout_percent": "101"}, "rollout_percent"),
-        ({"rollout_percent": "10", "publish_at": "2020-01-01T00:00"}, "publish_at"),
-        ({"rollout_percent": "10", "publish_at": "soon"}, "publish_at"),
     ],
 )
 def test_wrong_terms_are_errors_of_the_page(admin_page: Client, terms: dict[str, str], field: str) -> None:
@@ -610,6 +699,24 @@ def test_a_withdrawn_release_is_published_again(admin_page: Client) -> None:
 
     release.refresh_from_db()
     assert release.state == "published"
+
+
+def test_the_time_of_an_earlier_publication_is_not_proposed_again(admin_page: Client) -> None:
+    release = published(APP, publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
+    withdraw(release)
+
+    for action in ("publish", "schedule"):
+        page = choose(admin_page, action, release).content.decode()
+        assert "1 release will be offered" in page
+        assert "2099" not in page
+    shown = plain(admin_page.get(f"{LIST}{release.pk}/change/"))
+    assert "1 of 1 device will be offered it now." in shown
+
+    confirm(admin_page, "publish", release, rollout_percent="100")
+    release.refresh_from_db()
+    assert release.state == "published"
+    assert release.publish_at is not None
+    assert release.publish_at <= timezone.now()
 
 
 def test_what_somebody_did_meanwhile_is_told_and_in_the_audit(admin_page: Client) -> None:
@@ -657,7 +764,7 @@ def test_a_filter_of_the_list_does_not_hide_what_somebody_did_meanwhile(admin_pa
 
 @pytest.mark.parametrize("chosen", ["x", "00000000-0000-4000-8000-00000000000\0"])
 @pytest.mark.parametrize("fields", [{}, {"confirmed": "yes", "select_across": "1"}])
-@pytest.mark.parametrize("action", ["publish", "verify", "delete_selected"])
+@pytest.mark.parametrize("action", ["publish", "schedule", "verify", "delete_selected"])
 def test_a_choice_that_is_no_id_is_told(admin_page: Client, action: str, fields: dict[str, str], chosen: str) -> None:
     release = draft(APP)
     form = {"action": action, "_selected_action": [str(release.pk), chosen], **fields}
@@ -665,7 +772,7 @@ def test_a_choice_that_is_no_id_is_told(admin_page: Client, action: str, fields:
     assert "Nothing was done." in told(admin_page.post(LIST, form, follow=True))
 
 
-@pytest.mark.parametrize("action", ["publish", "widen", "withdraw", "withdraw_only_these", "verify"])
+@pytest.mark.parametrize("action", ["publish", "schedule", "widen", "withdraw", "withdraw_only_these", "verify"])
 def test_a_choice_that_is_gone_leads_to_no_page(admin_page: Client, action: str) -> None:
     gone = BundleRelease(pk="00000000-0000-4000-8000-000000000000")
 
@@ -676,7 +783,13 @@ def test_a_choice_that_is_gone_leads_to_no_page(admin_page: Client, action: str)
 
 @pytest.mark.parametrize(
     ("action", "state"),
-    [("publish", "published"), ("widen", "draft"), ("withdraw", "draft"), ("withdraw_only_these", "withdrawn")],
+    [
+        ("publish", "published"),
+        ("schedule", "published"),
+        ("widen", "draft"),
+        ("withdraw", "draft"),
+        ("withdraw_only_these", "withdrawn"),
+    ],
 )
 def test_an_act_that_is_impossible_is_told_before_its_page(admin_page: Client, action: str, state: str) -> None:
     release = draft(APP)
@@ -702,7 +815,9 @@ def test_the_page_of_an_act_has_a_bounded_number_of_queries(
     form = {"action": "withdraw", "_selected_action": [str(chosen[0].pk)]}
     admin_page.post(LIST, form)
 
-    with django_assert_num_queries(6):  # session, user, count of the list, the chosen, their companions, what is left
+    # Session, user, count of the list, its page's keys and rows, the chosen, their companions, what is left; and their
+    # reach: published, enrolments, devices of learners, how many devices, devices of all.
+    with django_assert_num_queries(13):
         page = admin_page.post(LIST, form)
 
     assert len(page.context["companions"]) == 2
@@ -722,11 +837,11 @@ def test_widening_takes_those_published_together(admin_page: Client, chapter: Ch
     text = " ".join(choose(admin_page, "widen", chosen).content.decode().split())
     assert "2 releases will be offered to" in text
     assert "Published with it, and widened together" in text
-    assert "app_agents/core 1.0.0" in text
+    assert "App agents 1.0.0" in text
 
     page = confirm(admin_page, "widen", chosen, rollout_percent="50")
     assert "Offered to 50 % of devices now: " in told(page)
-    assert "chapter TST100/ch1_intro 1.0.0" in told(page)
+    assert "Chapter TST100/ch1_intro 1.0.0" in told(page)
     for release, rollout in ((chosen, 5_000), (companion, 5_000), (other, 1_000)):
         release.refresh_from_db()
         assert release.rollout_basis_points == rollout
@@ -751,14 +866,14 @@ def test_withdrawing_takes_those_published_together_and_names_them(admin_page: C
     assert "Published with it, and withdrawn together" in text
 
     page = confirm(admin_page, "withdraw", chosen)
-    assert "app_agents/core 1.0.0" in told(page)
-    assert "experts_shared/shared 1.0.0" in told(page)
+    assert "App agents 1.0.0" in told(page)
+    assert "Shared experts 1.0.0" in told(page)
     assert not BundleRelease.objects.exclude(state="withdrawn").exists()
 
 
 def outlook(page: Client, release: BundleRelease, action: str = "withdraw") -> str:
     """Return what the page says of devices that have this release."""
-    found: str = next(text for chosen, _, text in choose(page, action, release).context["chosen"] if chosen == release)
+    found: str = next(item.fate for item in choose(page, action, release).context["chosen"] if item.release == release)
     return found
 
 
@@ -769,9 +884,9 @@ def test_the_page_before_withdrawing_names_what_devices_go_back_to(admin_page: C
 
     page = choose(admin_page, "withdraw", last)
 
-    text = " ".join(page.content.decode().split())
-    assert "app_agents/core 2.0.0: devices go back to 1.0.0." in text
-    assert "experts_shared/shared 1.0.0: has no other release that all devices are offered" in text
+    text = plain(page)
+    assert "App agents 2.0.0: devices go back to 1.0.0." in text
+    assert "Shared experts 1.0.0: has no other release that all devices are offered" in text
     assert outlook(admin_page, staged) == "gave way to 2.0.0 already, which devices keep."
     assert outlook(admin_page, oldest) == "gave way to 2.0.0 already, which devices keep."
 
@@ -810,7 +925,7 @@ def test_only_the_chosen_ones_are_withdrawn_when_that_is_asked(admin_page: Clien
     assert "1 release will be taken back" in text
     assert "shared" not in text.partition("<h2>")[2]
 
-    assert told(confirm(admin_page, "withdraw_only_these", chosen)).startswith("Withdrew: app_agents/core 1.0.0.")
+    assert told(confirm(admin_page, "withdraw_only_these", chosen)).startswith("Withdrawn: App agents 1.0.0.")
     companion.refresh_from_db()
     assert companion.state == "published"
 
@@ -832,11 +947,35 @@ def test_the_page_of_a_release_offers_what_can_be_done_with_it(admin_page: Clien
     release = draft(APP, rollout_basis_points=1_000)
     page = f"{LIST}{release.pk}/change/"
 
-    assert set(admin_page.get(page).context["object_actions"]) == {"publish", "verify"}
+    assert set(admin_page.get(page).context["object_actions"]) == {"publish", "schedule", "verify"}
     publish(release)
     assert set(admin_page.get(page).context["object_actions"]) == {"widen", "withdraw", "verify"}
     withdraw(release)
-    assert admin_page.get(page).context["object_actions"]["publish"] == "Publish again"
+    offered = admin_page.get(page).context["object_actions"]
+    assert (offered["publish"], offered["schedule"]) == ("Publish again", "Schedule")
+
+
+PRIMARY_CLASS = "bg-primary-600"
+
+
+def button(page: str, action: str) -> str:
+    """Return the button of the page of a release for an action."""
+    return page.partition(f'name="action" value="{action}"')[2].partition("</form>")[0]
+
+
+def test_only_what_somebody_most_likely_came_for_stands_out(admin_page: Client) -> None:
+    page = f"{LIST}{draft(APP).pk}/change/"
+
+    shown = admin_page.get(page).content.decode()
+    assert PRIMARY_CLASS in button(shown, "publish")
+    assert "Schedule" in button(shown, "schedule")
+    assert "Check the stored file" in button(shown, "verify")
+    assert PRIMARY_CLASS not in button(shown, "schedule") + button(shown, "verify")
+
+    author, _ = member_of("Authors")
+    alone = button(author.get(page).content.decode(), "verify")
+    assert "Check the stored file" in alone
+    assert PRIMARY_CLASS not in alone
 
 
 # --- Verifying --------------------------------------------------------------------------------------------------
@@ -845,7 +984,7 @@ def test_the_page_of_a_release_offers_what_can_be_done_with_it(admin_page: Clien
 def test_bytes_are_verified(admin_page: Client, staff: Actor) -> None:
     release = draft(APP)
 
-    assert told(choose(admin_page, "verify", release)) == "The bytes of app_agents/core 1.0.0 are right."
+    assert told(choose(admin_page, "verify", release)) == "The stored file of App agents 1.0.0 is as it should be."
 
     release.refresh_from_db()
     assert release.verified_at is not None
@@ -860,8 +999,8 @@ def test_wrong_bytes_are_told_and_the_others_are_verified_all_the_same(admin_pag
 
     text = told(choose(admin_page, "verify", wrong, right))
 
-    assert "app_agents/core 1.0.0: The SHA-256 is" in text
-    assert "The bytes of experts_shared/shared 1.0.0 are right." in text
+    assert "App agents 1.0.0: The SHA-256 is" in text
+    assert "The stored file of Shared experts 1.0.0 is as it should be." in text
 
 
 # --- Who may ----------------------------------------------------------------------------------------------------
@@ -890,7 +1029,7 @@ def test_an_author_uploads_and_can_not_publish(chapter: Chapter) -> None:
     assert release.state == "draft"
 
     publish(release)
-    for action in ("widen", "withdraw", "withdraw_only_these"):
+    for action in ("schedule", "widen", "withdraw", "withdraw_only_these"):
         assert told(confirm(browser, action, release, rollout_percent="100")) == "No action selected."
     release.refresh_from_db()
     assert release.state == "published"

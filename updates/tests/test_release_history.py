@@ -30,7 +30,7 @@ def history(page: Client, release: BundleRelease) -> Any:
 def entries(page: Client, release: BundleRelease) -> list[tuple[str, str, list[str]]]:
     """Return action, actor and changes of each entry, the newest first."""
     shown = history(page, release).context["entries"]
-    return [(event.action, event.actor_name, [str(change) for change in changes]) for event, changes in shown]
+    return [(entry.event.action, entry.event.actor_name, [str(change) for change in entry.changes]) for entry in shown]
 
 
 def refuse_other_bytes(scope: tuple[str, str]) -> None:
@@ -51,7 +51,7 @@ def test_who_did_what_when_and_from_what_to_what(admin_page: Client, staff: Acto
     withdrawn, publication, changed, created = entries(admin_page, release)
 
     assert withdrawn[:2] == ("withdrawn", "ADMIN_API_KEY")
-    assert "State: published → withdrawn" in withdrawn[2]
+    assert "State: Published → Withdrawn" in withdrawn[2]
     assert publication[:2] == ("published", "staff@example.com")
     assert changed[:2] == ("changed", "staff@example.com")
     assert set(changed[2]) == {"Rollout: 100 % → 5 %", "Required experts: alpha", "Mandatory: yes → no"}
@@ -174,7 +174,7 @@ def test_the_list_has_a_bounded_number_of_queries(
     with django_assert_num_queries(4) as captured:  # session, user, count, page
         page = admin_page.get(LIST).content.decode()
 
-    assert "chapter TST100/ch1_intro 1.2.0" in page
+    assert "Chapter TST100/ch1_intro 1.2.0" in page
     assert '"manifest"' not in captured[-1]["sql"]
 
 
@@ -189,16 +189,38 @@ def test_an_entry_names_what_was_done_in_the_same_act(
     with django_assert_num_queries(4):  # session, user, entry, those of the same act
         page = admin_page.get(path).content.decode()
 
-    assert "experts_shared/shared 1.0.0" in page
+    assert "Shared experts 1.0.0" in page
     assert f"/admin/updates/bundlerelease/{event.release_id}/change/" in page
-    assert "State: draft → published" in page
+    assert "State: Draft → Published" in page
 
 
 def test_an_entry_outlives_what_it_is_about(admin_page: Client) -> None:
     delete_draft(release=draft(APP), principal=SOMEBODY)
 
     for event in ReleaseEvent.objects.all():
-        assert "app_agents/core 1.0.0" in admin_page.get(f"{LIST}{event.pk}/change/").content.decode()
+        assert "App agents 1.0.0" in admin_page.get(f"{LIST}{event.pk}/change/").content.decode()
+
+
+def test_courses_are_named_by_their_codes(
+    admin_page: Client, chapter: Chapter, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    scope = chapter_scope(chapter)
+    for version in ("1.0.0", "1.1.0"):
+        delete_draft(release=draft(scope, version), principal=SOMEBODY)
+    ReleaseEvent.objects.filter(action="deleted").update(refusal=f"chapter/{scope[1]} is {scope[1]}.")
+    release = draft(scope)
+    admin_page.get(LIST)
+
+    with django_assert_num_queries(5):  # session, user, count, page, courses
+        page = admin_page.get(LIST).content.decode()
+
+    assert page.count("Chapter TST100/ch1_intro 1.1.0") == 2
+    assert page.count("Refused: chapter/TST100/ch1_intro is TST100/ch1_intro.") == 2
+    event = ReleaseEvent.objects.get(action="deleted", version="1.0.0")
+    for path in (f"{LIST}{event.pk}/change/", f"/admin/updates/bundlerelease/{release.pk}/history/"):
+        page = admin_page.get(path).content.decode()
+        assert "chapter/TST100/ch1_intro is TST100/ch1_intro." in page
+        assert str(chapter.course_id) not in page
 
 
 def test_nobody_changes_the_audit(admin_page: Client) -> None:

@@ -1,5 +1,6 @@
 """API tokens in the admin: made, shown once, revoked, and who may."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -202,6 +203,42 @@ def test_the_list_has_a_bounded_number_of_queries(
 
     with django_assert_num_queries(4):  # session, user, count, page
         assert "TST100" in admin_page.get(LIST).content.decode()
+
+
+def test_the_pages_of_a_token_have_a_bounded_number_of_queries(
+    admin_page: Client, staff: Actor, course: Course, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    chosen = [a_token(str(number), staff, course=course) for number in range(3)]
+    page = f"{LIST}{chosen[0].pk}/change/"
+    form = {"action": "revoke", "_selected_action": [str(token.pk) for token in chosen]}
+    admin_page.get(page)
+    admin_page.post(LIST, form)
+
+    with django_assert_num_queries(5):  # session, user, token, maker, course
+        assert "TST100" in admin_page.get(page).content.decode()
+    with django_assert_num_queries(4):  # session, user, count of the list, the chosen with makers and courses
+        assert "TST100" in admin_page.post(LIST, form).content.decode()
+
+
+def test_abilities_are_shown_in_the_words_of_the_reader(admin_page: Client, staff: Actor) -> None:
+    names = {"read": "V-read", "upload": "V-upload", "publish": "V-publish"}
+    token = a_token("nightly", staff, abilities=["read", "upload", "publish"])
+    revoking = {"action": "revoke", "_selected_action": str(token.pk)}
+    answers: list[Callable[[], Any]] = [
+        lambda: admin_page.get(LIST),
+        lambda: admin_page.get(f"{LIST}{token.pk}/change/"),
+    ]
+    for answer in answers:
+        assert "Read, upload, publish" in answer().content.decode()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("updates.admin.tokens.ABILITY_NAMES", names)
+        answers.append(lambda: admin_page.post(LIST, revoking))
+        for answer in answers:
+            assert "V-read, V-upload, V-publish" in answer().content.decode()
+        made = make(admin_page, name="other").content.decode()
+    assert "It may V-read, V-upload until" in made
+    assert "/v1/admin/bundles/upload" in made, "examples still go by the abilities themselves"
 
 
 def test_the_page_before_revoking_says_what_will_stop(admin_page: Client, staff: Actor) -> None:

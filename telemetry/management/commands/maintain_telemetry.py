@@ -1,4 +1,4 @@
-"""`manage.py maintain_telemetry`: what the table of events needs once a day."""
+"""`manage.py maintain_telemetry`: what the tables of events and of adoption need once a day."""
 
 from typing import Any
 
@@ -7,12 +7,14 @@ from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from config.terminal import INTERRUPTED, Progress
 from telemetry.partitions import maintain_events, sole_maintainer
+from updates.services.adoption import prune_adoption
 
 
 class Command(BaseCommand):
     help = (
         "Make the monthly partitions of events ahead, drop those older than ANALYTICS_RETENTION_DAYS, and delete what"
-        " expired elsewhere. Run it daily; again or on two machines at once does no harm, and events come in meanwhile."
+        " expired elsewhere; delete the counts of which versions devices had that are older than a year. Run it daily;"
+        " again or on two machines at once does no harm, and events come in meanwhile."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -37,6 +39,9 @@ class Command(BaseCommand):
                 self._say("Another maintain_telemetry is at work; this one leaves it to that.", verbosity)
                 return
             problems = maintain_events(report=say, progress=Progress(self, verbosity))
+            counts, devices = prune_adoption()
+            if counts or devices:
+                say(f"Deleted {counts:,} old counts of versions, and {devices:,} of devices not seen for as long.")
         if problems:
             raise CommandError("\n".join(dict.fromkeys(problems)))
         if not said:

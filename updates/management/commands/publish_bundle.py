@@ -135,7 +135,7 @@ class Command(BaseCommand):
             act = ensure_published(release=release, principal=principal)
         except ApiError as error:
             if release.state == BundleRelease.State.DRAFT:
-                error.message = f"{error.message or error.code.message} The draft is kept, as {release.pk}."
+                error.message = f"{error.sentence} The draft is kept, as {release.pk}."
             raise
         terminal.warn(self, act.notices)
         return act.releases[0]

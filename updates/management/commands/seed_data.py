@@ -15,4 +15,4 @@ class Command(BaseCommand):
             with told_once():
                 seed_data(report=self.stdout.write, warn=lambda line: self.stderr.write(self.style.WARNING(line)))
         except ApiError as error:
-            raise CommandError(error.message or error.code.message) from error
+            raise CommandError(str(error.sentence)) from error
