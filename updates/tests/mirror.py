@@ -97,6 +97,8 @@ class Mirror:
                 head = b""
                 while b"\r\n\r\n" not in head and (block := connection.recv(65_536)):
                     head += block
+                if b"\r\n\r\n" not in head:
+                    return  # the client's time was over before it had asked
                 self.requests.append(head.decode("latin-1"))
                 reply = self.answers.get(self.paths[-1], answer("404 Not Found", "Content-Length: 0"))
                 if callable(reply):
