@@ -53,6 +53,14 @@ class ModelAdmin(UnfoldModelAdmin[_Model]):
     paginator = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
+    deletes_from_list = True
+    """Whether what is chosen in the list can be deleted there, by who may delete."""
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        if not self.deletes_from_list:
+            actions.pop("delete_selected", None)
+        return actions
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[_Model], search_term: str

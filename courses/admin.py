@@ -44,10 +44,6 @@ MADE_BY_US = ("id", "invite_code", "created_at")
 STATE_LABELS = {"on": "success", "off": "danger"}
 
 
-def _without_delete(actions: dict[str, Any]) -> dict[str, Any]:
-    return {name: action for name, action in actions.items() if name != "delete_selected"}
-
-
 # --- Chapters -----------------------------------------------------------------------------------------------------
 
 
@@ -150,6 +146,7 @@ class ChapterAdmin(BoundedDeletionMixin, ModelAdmin[Chapter]):
 class CourseAdmin(ChangedFieldsMixin, PanelsMixin, BoundedDeletionMixin, RowActionsMixin, ModelAdmin[Course]):
     list_display = ("course", "semester", "instructor", "state", "chapters_open", "joining", "invite_code")
     list_display_links = ("course",)
+    deletes_from_list = False
     list_filter = ("is_active", "progression", ("semester", FieldTextFilter))
     list_filter_submit = True
     search_fields = ("course_code", "title", "instructor", "semester", "invite_code")
@@ -187,9 +184,6 @@ class CourseAdmin(ChangedFieldsMixin, PanelsMixin, BoundedDeletionMixin, RowActi
 
     def get_readonly_fields(self, request: HttpRequest, obj: Course | None = None) -> tuple[str, ...]:
         return MADE_BY_US if obj else ()
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return _without_delete(super().get_actions(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: Course | None = None) -> bool:
         """A course that somebody joined or that has releases is switched off, not deleted."""
@@ -447,8 +441,7 @@ class EnrollmentAdmin(PageActionsMixin, RowActionsMixin, ModelAdmin[Enrollment])
     # A deleted enrolment would let a removed learner join again. The permission stays, since deleting a user asks
     # for it; the ways to delete an enrolment alone are closed.
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return _without_delete(super().get_actions(request))
+    deletes_from_list = False
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         raise PermissionDenied

@@ -174,6 +174,7 @@ class ChapterProgressAdmin(ModelAdmin[ChapterProgress]):
 
     list_display = ("learner", "course", "chapter_code", "state", "updated", "completed")
     sortable_by = ()
+    deletes_from_list = False
     list_filter = (
         ("status", StatusFilter),
         "reported_while_locked",
@@ -245,9 +246,6 @@ class ChapterProgressAdmin(ModelAdmin[ChapterProgress]):
 
     def has_set_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("telemetry.change_chapterprogress"))
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
     # --- Completing, unlocking, resetting ---
 

@@ -125,24 +125,6 @@ def activity_by_day(*, days: int) -> list[Activity]:
     return [found.get(day, Activity(day, 0, 0)) for day in shown]
 
 
-def active_devices_by_day(*, days: int) -> list[tuple[date, int]]:
-    """Return how many devices checked anything on each of the last `days` days. One query."""
-    return [(activity.day, activity.devices) for activity in activity_by_day(days=days)]
-
-
-def checks_by_day(*, days: int) -> list[tuple[date, int]]:
-    """Return how many checks of the app and of chapters there were on each of the last `days` days. One query."""
-    return [(activity.day, activity.checks) for activity in activity_by_day(days=days)]
-
-
-def count_devices_seen(*, days: int) -> int:
-    """Return how many devices checked anything in the last `days` days, each once. One query."""
-    bundle_type, scope_id = DEVICE_SCOPE
-    since = _last_days(days)[0]
-    rows = AdoptionDay.objects.filter(bundle_type=bundle_type, scope_id=scope_id, day__gte=since)
-    return int(rows.aggregate(number=Sum("latest"))["number"] or 0)
-
-
 def _last_days(number: int) -> list[date]:
     today = timezone.now().date()
     return [today - timedelta(days=ago) for ago in range(number - 1, -1, -1)]

@@ -197,8 +197,7 @@ class ApiTokenAdmin(ObjectActionsMixin, ModelAdmin[ApiToken]):
     # Deleting a course that has a token asks for the permission to delete it, so the permission stays; the ways to
     # delete a token alone are closed.
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+    deletes_from_list = False
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         raise PermissionDenied

@@ -21,10 +21,7 @@ from tests.cast import Actor, make_actor, open_session
 from tests.races import in_parallel, run_at_once
 from updates.adoption import (
     RolloutProgress,
-    active_devices_by_day,
     activity_by_day,
-    checks_by_day,
-    count_devices_seen,
     rollout_progress,
     rollouts_progress,
     versions_by_day,
@@ -49,6 +46,22 @@ def at(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
 
 
 NOON = datetime.now(tz=timezone.get_fixed_timezone(0)).replace(hour=12, minute=0)
+
+
+def active_devices_by_day(*, days: int) -> list[tuple[date, int]]:
+    return [(activity.day, activity.devices) for activity in activity_by_day(days=days)]
+
+
+def checks_by_day(*, days: int) -> list[tuple[date, int]]:
+    return [(activity.day, activity.checks) for activity in activity_by_day(days=days)]
+
+
+def count_devices_seen(*, days: int) -> int:
+    """Count the devices that checked anything in the last days, each once."""
+    bundle_type, scope_id = DEVICE_SCOPE
+    since = timezone.now().date() - timedelta(days=days - 1)
+    rows = AdoptionDay.objects.filter(bundle_type=bundle_type, scope_id=scope_id, day__gte=since)
+    return int(rows.aggregate(number=Sum("latest"))["number"] or 0)
 
 
 def check_app(actor: Actor, app: Any = "", shared: Any = "", **more: Any) -> None:
