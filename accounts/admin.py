@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Field, ManyToManyField, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, gettext_noop, ngettext
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, UnfoldReadOnlyPasswordHashWidget
@@ -22,9 +22,10 @@ from unfold.forms import UserCreationForm as UnfoldUserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.models import LAST_SEEN, DeviceSession, User, default_display_name
+from accounts.people import ConcealedPeopleMixin, may_see_people, said
 from accounts.selectors import count_standing_sessions, find_sessions, find_users
 from accounts.services import revoke_session, set_user_active
-from config.admin import ModelAdmin
+from config.admin import NO_VALUE, ModelAdmin
 from config.admin_pages import (
     BoundedDeletionMixin,
     Cell,
@@ -41,6 +42,10 @@ from config.admin_pages import (
     is_confirmed,
     shown_on,
 )
+
+ACTIVATED = said(gettext_noop("the state to “Active”"))
+DEACTIVATED = said(gettext_noop("the state to “Inactive”"))
+LOGGED_OUT = said(gettext_noop("the state to “Logged out”"))
 
 POWER_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 PANEL_ROWS = 10
@@ -232,7 +237,7 @@ class UserAdmin(
 
     def _switch(self, request: HttpRequest, user: User, *, is_active: bool) -> HttpResponse:
         if set_user_active(user=user, is_active=is_active):
-            self.log_change(request, user, "Activated." if is_active else "Deactivated.")
+            self.log_change(request, user, ACTIVATED if is_active else DEACTIVATED)
             done = _("%(email)s is active again.") if is_active else _("%(email)s is inactive, and logged out.")
             self.message_user(request, done % {"email": user.email}, messages.SUCCESS)
         return HttpResponseRedirect(admin_url(User, "change", user.pk))
@@ -249,7 +254,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[type-arg]
+class GroupAdmin(BoundedDeletionMixin, DjangoGroupAdmin, ModelAdmin):  # type: ignore[type-arg]
     """Groups, as Django has them."""
 
 
@@ -291,7 +296,7 @@ def session_state(session: DeviceSession) -> tuple[str, str]:
 
 def session_versions(session: DeviceSession) -> str:
     """Name the versions that a device reported last: the app's and its sidecar's."""
-    return " / ".join(filter(None, (session.desktop_version, session.sidecar_version))) or "-"
+    return " / ".join(filter(None, (session.desktop_version, session.sidecar_version))) or NO_VALUE
 
 
 def last_seen(session: DeviceSession) -> str:
@@ -299,7 +304,7 @@ def last_seen(session: DeviceSession) -> str:
 
 
 @admin.register(DeviceSession)
-class DeviceSessionAdmin(PageActionsMixin, RowActionsMixin, ModelAdmin[DeviceSession]):
+class DeviceSessionAdmin(ConcealedPeopleMixin, PageActionsMixin, RowActionsMixin, ModelAdmin[DeviceSession]):
     """Sessions are made by logins; staff look at them and end them."""
 
     list_display = ("device", "of_user", "state", "versions", "seen")
@@ -312,25 +317,18 @@ class DeviceSessionAdmin(PageActionsMixin, RowActionsMixin, ModelAdmin[DeviceSes
     list_select_related = ("user",)
     search_fields = ("user__email", "device_id")
     search_help_text = gettext_lazy("The beginning of the user's email or of the device ID.")
+    neutral_search_help_text = gettext_lazy("The beginning of the device ID.")
     actions = ("revoke",)
     actions_detail = ("revoke_one",)
-    fieldsets = (
-        (None, {"fields": ("user", "device_id", "state_now", "versions")}),
-        (
-            gettext_lazy("Times (UTC)"),
-            {
-                "fields": (
-                    "created_at",
-                    "device_confirmed_at",
-                    "last_refreshed_at",
-                    "expires_at",
-                    "superseded_at",
-                    "revoked_at",
-                )
-            },
-        ),
+    readonly_fields = ("of_user", "state_now", "versions")
+    times = (
+        "created_at",
+        "device_confirmed_at",
+        "last_refreshed_at",
+        "expires_at",
+        "superseded_at",
+        "revoked_at",
     )
-    readonly_fields = ("state_now", "versions")
 
     @admin.display(description=gettext_lazy("device ID"))
     def device(self, session: DeviceSession) -> str:
@@ -360,6 +358,16 @@ class DeviceSessionAdmin(PageActionsMixin, RowActionsMixin, ModelAdmin[DeviceSes
     def row_button(self, obj: DeviceSession) -> tuple[str, str, str] | None:
         return None if obj.revoked_at else (_("Log out"), "revoke_one", obj.device_id)
 
+    def get_fieldsets(self, request: HttpRequest, obj: DeviceSession | None = None) -> Any:
+        """The user leads to their page, for those who may open it."""
+        user = "user" if may_see_people(request.user) else "of_user"
+        shown = {"fields": (user, "device_id", "state_now", "versions")}
+        return [(None, shown), (_("Times (UTC)"), {"fields": self.times})]
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Nobody finds out a token's digest, letter by letter, by filters that they type into the address."""
+        return not lookup.startswith("refresh_digest") and super().lookup_allowed(lookup, value, request)
+
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """What an empty user means is said where it is empty."""
         if obj and obj.user_id:
@@ -369,7 +377,10 @@ class DeviceSessionAdmin(PageActionsMixin, RowActionsMixin, ModelAdmin[DeviceSes
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DeviceSession], search_term: str
     ) -> tuple[QuerySet[DeviceSession], bool]:
-        return (queryset.filter(pk__in=find_sessions(text=search_term)) if search_term.strip() else queryset), False
+        if not search_term.strip():
+            return queryset, False
+        found = find_sessions(text=search_term, by_email=may_see_people(request.user))
+        return queryset.filter(pk__in=found), False
 
     @admin.action(description=gettext_lazy("Log these devices out at once"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, sessions: QuerySet[DeviceSession]) -> HttpResponse | None:
@@ -387,7 +398,7 @@ class DeviceSessionAdmin(PageActionsMixin, RowActionsMixin, ModelAdmin[DeviceSes
             )
         ended = sum(revoke_session(session=session) for session in chosen)
         for session in chosen:
-            self.log_change(request, session, "Revoked.")
+            self.log_change(request, session, LOGGED_OUT)
         done = ngettext(
             "Logged out: %(ended)s of %(count)s device.", "Logged out: %(ended)s of %(count)s devices.", len(chosen)
         )
@@ -412,7 +423,7 @@ class DeviceSessionAdmin(PageActionsMixin, RowActionsMixin, ModelAdmin[DeviceSes
                 obj=session,
             )
         if revoke_session(session=session):
-            self.log_change(request, session, "Revoked.")
+            self.log_change(request, session, LOGGED_OUT)
             self.message_user(request, _("The device is logged out."), messages.SUCCESS)
         return HttpResponseRedirect(page)
 

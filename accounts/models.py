@@ -203,4 +203,4 @@ class DeviceSession(models.Model):
         return self.user_id
 
     def __str__(self) -> str:
-        return f"{self.device_id} since {self.created_at:%Y-%m-%d}"
+        return f"{self.device_id} / {self.created_at:%Y-%m-%d}"

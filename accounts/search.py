@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.selectors import find_users
+from config.errors import joined
 from config.search import Hit, Hits, Person, Query, cut, may_view
 
 
@@ -25,6 +26,6 @@ def _hit(user: User) -> Hit:
     parts = [user.email, _("staff") if user.is_staff else "", "" if user.is_active else _("inactive")]
     return Hit(
         title=user.display_name or user.email,
-        detail=", ".join(filter(None, parts)),
+        detail=str(joined(filter(None, parts))),
         url=reverse("admin:accounts_user_change", args=[user.pk]),
     )

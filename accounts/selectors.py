@@ -117,15 +117,15 @@ def count_standing_sessions(*, user: User) -> int:
     return user.device_sessions.filter(superseded_at=None, revoked_at=None).count()
 
 
-def find_sessions(*, text: str) -> list[uuid.UUID]:
+def find_sessions(*, text: str, by_email: bool = True) -> list[uuid.UUID]:
     """Return the sessions of devices whose id begins so, and of users whose email does: the id of each.
 
-    At most FOUND_MAX_USERS of either kind. Three queries.
+    At most FOUND_MAX_USERS of either kind. Three queries. Without `by_email`, devices only: two queries less.
     """
     text = text.strip()
     if not text or "\x00" in text:
         return []
-    users = find_users_by_email(prefix=text)
+    users = find_users_by_email(prefix=text) if by_email else []
     of_users = DeviceSession.objects.filter(user_id__in=users).values_list("pk", flat=True)[:FOUND_MAX_USERS]
     by_device = DeviceSession.objects.filter(device_id__startswith=text).values_list("pk", flat=True)[:FOUND_MAX_USERS]
     return [*of_users, *by_device]

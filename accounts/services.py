@@ -93,6 +93,11 @@ def _cooldown_key(email: str) -> str:
     return f"email-code-cooldown:{tokens.digest_verification_code(email, '')}"
 
 
+def code_counter_keys(*, email: str) -> list[str]:
+    """Return the keys in the cache under which requests for a code of this email are counted."""
+    return [_cooldown_key(email), *ratelimit.counter_keys("email-code-email", email, _email_rate())]
+
+
 def _count_code_request(email: str) -> None:
     """Take the email's cooldown and allowance; a refusal for the allowance gives the cooldown back."""
     ratelimit.start_cooldown(_cooldown_key(email), settings.AUTH_CODE_COOLDOWN_SECONDS)

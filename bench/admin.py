@@ -7,12 +7,14 @@ neighbours at work the shortest time tells most.
 """
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
@@ -57,17 +59,19 @@ def main() -> None:
     if options.do == "pages":
         connection.settings_dict["NAME"] = options.database
         call_command("migrate", verbosity=0)
-        show_pages(times=options.times, only=options.only)
+        boss = User.objects.get(email="bench@example.com")
+        show_pages(boss, [target for target in list_targets(boss) if options.only in target.name], options.times)
     else:
-        _replace(options.database, Sizes.at(options.scale) if options.do == "make" else None)
+        sizes = Sizes.at(options.scale)
+        replace_database(options.database, partial(fill, sizes) if options.do == "make" else None)
 
 
-def _replace(name: str, sizes: Sizes | None) -> None:
-    """Remove the database if it is there; with sizes, make it anew."""
+def replace_database(name: str, make_rows: Callable[[], None] | None) -> None:
+    """Remove the database if it is there; with something that makes its rows, make it anew."""
     before = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = name
     connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    if sizes is None:
+    if make_rows is None:
         connection.creation.destroy_test_db(before, verbosity=0)
         return
     with connection.cursor() as cursor:
@@ -76,21 +80,20 @@ def _replace(name: str, sizes: Sizes | None) -> None:
         cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
         if cursor.fetchone() == (True,):
             cursor.execute("SET session_replication_role = replica")
-        fill(sizes)
+        make_rows()
         cursor.execute("VACUUM ANALYZE")
 
 
 # --- Measuring ----------------------------------------------------------------------------------------------------
 
 
-def show_pages(*, times: int, only: str) -> None:
+def show_pages(user: User, targets: Iterable[Target], times: int) -> None:
     """Print a table of the pages: how long each takes, from the request to the last byte, and its queries."""
-    boss = User.objects.get(email="bench@example.com")
     client = Client(headers={"host": "localhost"})
-    client.force_login(boss)
+    client.force_login(user)
     cookies = {name: cookie.value for name, cookie in client.cookies.items()}
-    targets = [target for target in list_targets(boss) if only in target.name]
     settings.ALLOWED_HOSTS = ["*"]
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request otherwise
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with (

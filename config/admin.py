@@ -3,16 +3,20 @@
 unfold draws Django's own admin anew (dark mode, phones, charts) and leaves its model admins as they are.
 """
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin import helpers
+from django.contrib.admin.widgets import AutocompleteMixin, AutocompleteSelect, AutocompleteSelectMultiple
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db.models import DateTimeField, ForeignKey, Model, QuerySet
+from django.db.models import DateTimeField, ForeignKey, ManyToManyField, Model, QuerySet
+from django.forms import ModelChoiceField, ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from unfold.forms import AdminForm, Fieldline
 
@@ -21,14 +25,35 @@ from config.search import Query
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as UnfoldModelAdmin
-    from django.contrib.admin import StackedInline, TabularInline
+    from django.contrib.admin import StackedInline as UnfoldStackedInline
+    from django.contrib.admin import TabularInline as UnfoldTabularInline
+    from django.contrib.admin.options import BaseModelAdmin
+
+    _Fields = BaseModelAdmin[Any]
+    _Widget = AutocompleteMixin
 else:
     from unfold.admin import ModelAdmin as UnfoldModelAdmin
-    from unfold.admin import StackedInline, TabularInline
+    from unfold.admin import StackedInline as UnfoldStackedInline
+    from unfold.admin import TabularInline as UnfoldTabularInline
 
-__all__ = ["BoundedPaginator", "ModelAdmin", "StackedInline", "TabularInline", "navigation"]
+    _Fields = _Widget = object
+
+__all__ = [
+    "NO_VALUE",
+    "BoundedPaginator",
+    "ModelAdmin",
+    "Search",
+    "SearchMany",
+    "StackedInline",
+    "TabularInline",
+    "navigation",
+]
 
 _Model = TypeVar("_Model", bound=Model)
+_Parent = TypeVar("_Parent", bound=Model)
+
+NO_VALUE: Final = mark_safe('<span class="no-value">-</span>')
+"""What a list shows where there is no value. On a phone, whose lists are cards, it is left out (config/admin.css)."""
 
 # unfold puts these in place in its own `changeform_view`. A page that goes around it would have Django's labels until
 # this process has shown another form.
@@ -47,12 +72,70 @@ class BoundedPaginator(Paginator[Any]):
         return rows.order_by()[: limits.ADMIN_LIST_COUNTED_MAX_ROWS].count()
 
 
-class ModelAdmin(UnfoldModelAdmin[_Model]):
+# --- Fields in which rows are found by typing -----------------------------------------------------------------------
+
+
+class _ShowsKeysOnly(_Widget):
+    """Leaves out what was sent and can be no key: Django looks for it, to show it again, and the database refuses."""
+
+    def optgroups(self, name: str, value: Sequence[Any], attr: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, [key for key in value if self._may_be_key(key)], attr)
+
+    def _may_be_key(self, value: Any) -> bool:
+        remote = self.field.remote_field
+        name = getattr(remote, "field_name", None) or remote.model._meta.pk.name
+        key = remote.model._meta.get_field(name)
+        try:
+            key.run_validators(key.to_python(value))
+        except ValidationError:
+            return False
+        return True
+
+
+class Search(_ShowsKeysOnly, AutocompleteSelect):
+    """Chooses one row. In a form that is no model's: `Search(Model._meta.get_field("name"), admin.site)`."""
+
+
+class SearchMany(_ShowsKeysOnly, AutocompleteSelectMultiple):
+    """Chooses several rows."""
+
+
+class _SearchedFields(_Fields):
+    """Makes the fields that `autocomplete_fields` names with the widgets above."""
+
+    def formfield_for_foreignkey(
+        self, db_field: "ForeignKey[Any]", request: HttpRequest, **kwargs: Any
+    ) -> ModelChoiceField[Any] | None:
+        if "widget" not in kwargs and db_field.name in self.get_autocomplete_fields(request):
+            kwargs["widget"] = Search(db_field, self.admin_site, using=kwargs.get("using"))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(
+        self, db_field: "ManyToManyField[Any, Any]", request: HttpRequest, **kwargs: Any
+    ) -> ModelMultipleChoiceField[Any] | None:
+        if "widget" not in kwargs and db_field.name in self.get_autocomplete_fields(request):
+            kwargs["widget"] = SearchMany(db_field, self.admin_site, using=kwargs.get("using"))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+
+class TabularInline(_SearchedFields, UnfoldTabularInline[_Model, _Parent]):
+    """Rows that belong to an object, in a table on its page."""
+
+
+class StackedInline(_SearchedFields, UnfoldStackedInline[_Model, _Parent]):
+    """Rows that belong to an object, one below the other on its page."""
+
+
+# --- Models -------------------------------------------------------------------------------------------------------
+
+
+class ModelAdmin(_SearchedFields, UnfoldModelAdmin[_Model]):
     """A model in the admin, whose tables may hold millions of rows."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
+    empty_value_display = NO_VALUE
     deletes_from_list = True
     """Whether what is chosen in the list can be deleted there, by who may delete."""
 
@@ -110,6 +193,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         _group(
             _("Teaching"),
             _item(_("Courses"), "school", "courses_course_changelist", "courses.view_course"),
+            _item(_("Insights"), "monitoring", "telemetry_courseinsights_changelist", "telemetry.view_courseinsights"),
             _item(_("Enrolments"), "how_to_reg", "courses_enrollment_changelist", "courses.view_enrollment"),
             _item(
                 _("Progress entries"),

@@ -38,15 +38,19 @@ def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register("admin")
-def check_admin_sources(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """What the settings name is there; without it the first page or the search would fail."""
+def check_sources(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What the settings name is there; without it the first page, the search or an erasure would fail."""
     return [
         Error(
             f"{name} names something that is no function.",
-            hint="It is a list of dotted paths, see config.overview and config.search.",
+            hint="It is a list of dotted paths, see config.overview, config.search and config.personal_data.",
             id=check_id,
         )
-        for name, check_id in (("ADMIN_OVERVIEW", "config.E001"), ("ADMIN_SEARCH", "config.E002"))
+        for name, check_id in (
+            ("ADMIN_OVERVIEW", "config.E001"),
+            ("ADMIN_SEARCH", "config.E002"),
+            ("PERSONAL_DATA", "config.E003"),
+        )
         if not all(map(_is_function, getattr(settings, name)))
     ]
 

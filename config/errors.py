@@ -18,6 +18,7 @@ from django.utils import translation
 from django.utils.functional import lazy
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 from django_stubs_ext import StrOrPromise
 
 
@@ -207,7 +208,10 @@ def in_english(message: StrOrPromise) -> str:
         return str(message)
 
 
-def joined(messages: Iterable[StrOrPromise], separator: StrOrPromise = ", ") -> StrOrPromise:
+LIST_SEPARATOR = pgettext_lazy("between the items of a list", ", ")
+
+
+def joined(messages: Iterable[StrOrPromise], separator: StrOrPromise = LIST_SEPARATOR) -> StrOrPromise:
     """Return the messages as one, which becomes text where it is shown."""
     return _join(separator, list(messages))
 

@@ -59,13 +59,17 @@ def json_fault(value: Any, *, names_max: float = math.inf) -> StrOrPromise | Non
             fault = format_lazy(_("Values may be nested at most {depth} deep."), depth=limits.JSON_MAX_DEPTH)
         elif isinstance(item, dict):
             names += len(item)
-            fault = f"There may be at most {names_max:,} names." if names > names_max else _names_fault(item)
+            fault = _too_many_names(names_max) if names > names_max else _names_fault(item)
             stack.extend((inner, depth + 1) for inner in item.values())
         elif isinstance(item, list):
             stack.extend((inner, depth + 1) for inner in item)
         if fault:
             return fault
     return None
+
+
+def _too_many_names(most: float) -> StrOrPromise:
+    return format_lazy(_("There may be at most {most} names."), most=f"{most:,}")
 
 
 def _names_fault(item: dict[str, Any]) -> StrOrPromise | None:

@@ -348,3 +348,52 @@ ADMIN_SEARCH_HITS_WHILE_TYPING: Final = 5
 
 ADMIN_SEARCH_HITS: Final = 25
 """Finds of each kind on the page of the search."""
+
+
+# --- Insights into courses ----------------------------------------------------------------------------------------
+
+INSIGHTS_STOPPED_AFTER_DAYS: Final = 14
+"""A learner of whom nothing came for so long, and who is not through, has stopped."""
+
+INSIGHTS_ACTIVE_DAYS: Final = 7
+"""A learner of whom something came in so many days is active."""
+
+INSIGHTS_STALE_AFTER_HOURS: Final = 24
+"""Counts that are older are shown with a warning: they are to be refreshed every 15 minutes."""
+
+INSIGHTS_CHAPTERS_SHOWN: Final = 100
+"""Chapters in the charts of a course."""
+
+INSIGHTS_TYPES_SHOWN: Final = 6
+"""Types of events with a colour of their own; the rest share one."""
+
+INSIGHTS_TYPES_LOOKED_AT: Final = 25
+"""Types of each day, the most frequent ones, among which those that are shown are looked for."""
+
+INSIGHTS_LEARNERS_FOUND: Final = 200
+"""Learners whom a search by pseudonym finds."""
+
+INSIGHTS_EVENTS_SHOWN: Final = 200
+"""Events of a learner's day on one page."""
+
+INSIGHTS_EVENT_PAGES_MAX: Final = 50
+"""Pages of a learner's day; an export has all events."""
+
+INSIGHTS_EVENTS_MAX_MILLISECONDS: Final = 3_000
+"""How long reading these may take; an ordinary learner's take less than 1 ms."""
+# --- What is kept of a person -------------------------------------------------------------------------------------
+
+PERSONAL_DATA_ROWS_READ: Final = 500
+"""Rows that an export of a person's data holds in memory; an event has up to 32 KiB."""
+
+ERASURE_BATCH_ROWS: Final = 1_000
+"""Events of a person, or records of their devices, that are deleted in one transaction: some 50 ms."""
+
+ERASURE_TRIES: Final = 10
+"""How often a transaction of an erasure begins anew after a deadlock, with maintenance for one."""
+
+ERASURE_PAUSE_SECONDS: Final = 0.2
+"""Between two of these tries."""
+
+AUDIT_NAME_MAX_LENGTH: Final = 200
+"""Characters of the name of what an entry of the admin's log is about: Django's column."""

@@ -43,6 +43,11 @@ class Report:
         """How many things somebody should look at."""
         return sum(item.is_urgent for item in self.attention)
 
+    @property
+    def notes(self) -> Sequence[Attention]:
+        """What is good to know, and no problem."""
+        return [item for item in self.attention if not item.is_urgent]
+
 
 class OverviewSource(Protocol):
     """Tells what the person may see of one room, by a fixed number of queries."""

@@ -53,6 +53,13 @@ def refund_request(group: str, value: str, rate: Rate) -> None:
         return
 
 
+def counter_keys(group: str, value: str, rate: Rate) -> tuple[str, str]:
+    """Return the keys under which `value` is counted now, and was in the window before, which ends a little later."""
+    window = _get_window(value, rate[1])
+    now, before = (_make_cache_key(group, end, rate, value, ALL) for end in (window, window - rate[1]))
+    return now, before
+
+
 def spend(group: str, value: str, rate: Rate, amount: int) -> None:
     """Take `amount` of what `value` may spend in `group`; `rate` is (budget, window in seconds). All or nothing.
 

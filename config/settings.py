@@ -62,6 +62,12 @@ if ADMIN_API_KEY and (len(ADMIN_API_KEY) < JWT_SECRET_MIN_CHARACTERS or not ADMI
 if PRODUCTION and any(word in ADMIN_API_KEY.lower().replace("_", "-") for word in _PLACEHOLDERS):
     raise ImproperlyConfigured("ADMIN_API_KEY looks like a placeholder: production needs random characters.")
 
+PSEUDONYM_KEY = env.text("PSEUDONYM_KEY")
+if PSEUDONYM_KEY and len(PSEUDONYM_KEY) < JWT_SECRET_MIN_CHARACTERS:
+    raise ImproperlyConfigured(f"PSEUDONYM_KEY must have at least {JWT_SECRET_MIN_CHARACTERS} characters.")
+if PRODUCTION and any(word in PSEUDONYM_KEY.lower().replace("_", "-") for word in _PLACEHOLDERS):
+    raise ImproperlyConfigured("PSEUDONYM_KEY looks like a placeholder: production needs random characters.")
+
 # One operator secret; Django's signing and ours are kept apart by the salts that each use names.
 SECRET_KEY = JWT_SECRET
 
@@ -297,6 +303,7 @@ STORAGES: dict[str, dict[str, Any]] = {
 
 # --- Telemetry ----------------------------------------------------------------------------------------------------
 ANALYTICS_RETENTION_DAYS = env.integer("ANALYTICS_RETENTION_DAYS", 730, minimum=31, maximum=36_500)
+XAPI_BASE_URL = env.http_url("XAPI_BASE_URL") or PUBLIC_BASE_URL or "http://localhost"
 
 # --- Where a lower room gets an answer from a higher one (see each Protocol) ---------------------------------------
 ARTIFACT_ACCESS = "updates.access.ReleaseArtifactAccess"  # storage.access.ArtifactAccess
@@ -337,8 +344,21 @@ UNFOLD: dict[str, Any] = {
 LOGIN_REDIRECT_URL = "/admin/"  # after a login that leads nowhere else
 
 # What the first page tells and what the search finds, in this order (config.overview, config.search).
-ADMIN_OVERVIEW = ["updates.overview.overview"]
-ADMIN_SEARCH = ["courses.search.search", "updates.search.search", "accounts.search.search"]
+ADMIN_OVERVIEW = ["updates.overview.overview", "telemetry.insights.overview.overview"]
+ADMIN_SEARCH = [
+    "courses.search.search",
+    "telemetry.insights.search.search",
+    "updates.search.search",
+    "accounts.search.search",
+]
+
+# What is kept of a person, in the order in which it is erased (config.personal_data).
+PERSONAL_DATA = [
+    "telemetry.personal_data.holdings",
+    "updates.personal_data.holdings",
+    "courses.personal_data.holdings",
+    "accounts.personal_data.holdings",
+]
 
 # --- REST -------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {

@@ -40,6 +40,12 @@ class Progress:
             yield lambda count: _advance(bar, count)
 
     @contextmanager
+    def counting(self, name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """Show one stage in things, of which `unit` is the plural; what is given has to be told of more of them."""
+        with self._bar(name, total, unit=f" {unit}", unit_divisor=1000) as bar:
+            yield lambda count: _advance(bar, count)
+
+    @contextmanager
     def reading(self, file: IO[bytes], size_bytes: int, *stages: str) -> Iterator[IO[bytes]]:
         """Give the file to somebody who reads it from its beginning to its end, once in each stage."""
         first, *others = stages
@@ -47,14 +53,14 @@ class Progress:
             yield cast(IO[bytes], _WatchedFile(file, bar, partial(self._begin, bar, iter(others))))
 
     @contextmanager
-    def _bar(self, name: str, total_bytes: int) -> Iterator["tqdm[Any]"]:
+    def _bar(self, name: str, total: int, *, unit: str = "B", unit_divisor: int = 1024) -> Iterator["tqdm[Any]"]:
         self._say(name)
         with tqdm(
             desc=name,
-            total=total_bytes,
-            unit="B",
+            total=total,
+            unit=unit,
             unit_scale=True,
-            unit_divisor=1024,
+            unit_divisor=unit_divisor,
             dynamic_ncols=True,
             leave=False,
             file=sys.stderr,

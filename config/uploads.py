@@ -302,9 +302,8 @@ def content_length(environ: Mapping[str, Any]) -> int:
 
 
 def too_large() -> ApiError:
-    return ApiError(
-        ErrorCode.PAYLOAD_TOO_LARGE, f"The archive may have at most {limits.BUNDLE_ARCHIVE_MAX_BYTES:,} bytes."
-    )
+    text = _("The archive may have at most {most} bytes.")
+    return ApiError(ErrorCode.PAYLOAD_TOO_LARGE, format_lazy(text, most=f"{limits.BUNDLE_ARCHIVE_MAX_BYTES:,}"))
 
 
 def _is_staff(request: HttpRequest) -> bool:

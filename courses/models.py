@@ -152,4 +152,33 @@ class Enrollment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user} in {self.course}"
+        return f"{self.user} / {self.course}"
+
+
+class CourseInstructor(models.Model):
+    """Binds a member of staff to a course whose insights they may see, if their permissions reach no further."""
+
+    id = models.BigAutoField(primary_key=True)
+    course = models.ForeignKey(
+        Course, on_delete=models.CASCADE, related_name="instructors", verbose_name=_("course"), db_index=False
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="instructor_of", verbose_name=_("instructor")
+    )
+    may_see_emails = models.BooleanField(
+        _("sees email addresses"),
+        default=False,
+        help_text=_(
+            "Off: learners of this course are shown by a pseudonym that stays the same in every page and export."
+        ),
+    )
+
+    class Meta:
+        verbose_name = _("instructor")
+        verbose_name_plural = _("instructors")
+        constraints = [
+            models.UniqueConstraint(fields=["course", "user"], name="courses_instructor_once_per_course"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.course.course_code}"

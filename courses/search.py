@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from config.errors import joined
 from config.search import Hit, Hits, Person, Query, cut, may_view
 from courses.models import Chapter, Course
 
@@ -66,7 +67,7 @@ def _course_hit(course: Course) -> Hit:
     parts = [course.instructor, course.semester, "" if course.is_active else _("switched off")]
     return Hit(
         title=f"{course.course_code} {course.title}",
-        detail=", ".join(filter(None, parts)),
+        detail=str(joined(filter(None, parts))),
         url=reverse("admin:courses_course_change", args=[course.pk]),
     )
 
@@ -75,7 +76,7 @@ def _chapter_hit(chapter: Chapter) -> Hit:
     off = "" if chapter.is_active else _("switched off")
     return Hit(
         title=f"{chapter.course.course_code} {chapter.chapter_code}",
-        detail=", ".join(filter(None, [chapter.title, off])),
+        detail=str(joined(filter(None, [chapter.title, off]))),
         # A chapter has no page of its own: it stands on its course's.
         url=reverse("admin:courses_course_change", args=[chapter.course_id]),
     )

@@ -135,15 +135,15 @@ def count_learners(*, course: Course, most: int) -> int:
     return course.enrollments.filter(removed_at=None)[: most + 1].count()
 
 
-def find_enrollments(*, text: str) -> Q:
+def find_enrollments(*, text: str, by_email: bool = True) -> Q:
     """Return the condition for those of learners whose email begins so, and in courses whose code does.
 
     Where just one course is meant, it has all of its enrolments, else at most FOUND_MAX_ENROLLMENTS of each course and
-    of the learners together. Ids rather than a join: the planner would walk all enrolments by their order and look
-    at the learner of each.
+    of the learners together. Without `by_email`, of courses only. Ids rather than a join: the planner would walk all
+    enrolments by their order and look at the learner of each.
     """
     text = text.strip()
-    users = find_users_by_email(prefix=text)
+    users = find_users_by_email(prefix=text) if by_email else []
     courses = list(find_courses(code_prefix=text).values_list("pk", flat=True)[:FOUND_MAX_COURSES])
     if len(courses) == 1 and not users:
         return Q(course_id=courses[0])

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User, default_display_name
+from accounts.selectors import user_exists
 from config import limits, ratelimit
 from config.errors import ApiError, ErrorCode, field_errors, invalid_fields
 from courses.models import COURSE_CODE_CONSTRAINT, INVITE_CODE_CONSTRAINT, Chapter, Course, Enrollment, make_invite_code
@@ -41,10 +42,15 @@ def enrol(*, user_id: uuid.UUID, course: Course) -> Enrollment:
     """Enrol; of two calls at once both get the one row.
 
     Raises:
-        ApiError: COURSE_ACCESS_DENIED for a learner whom staff removed.
+        ApiError: COURSE_ACCESS_DENIED for a learner whom staff removed; INVALID_USER or COURSE_NOT_FOUND when the
+            account or the course was deleted meanwhile.
     """
-    Enrollment.objects.bulk_create([Enrollment(user_id=user_id, course=course)], ignore_conflicts=True)
-    enrollment = Enrollment.objects.select_related("course").get(user_id=user_id, course=course)
+    try:
+        Enrollment.objects.bulk_create([Enrollment(user_id=user_id, course=course)], ignore_conflicts=True)
+        enrollment = Enrollment.objects.select_related("course").get(user_id=user_id, course=course)
+    except (IntegrityError, Enrollment.DoesNotExist) as error:
+        gone = ErrorCode.COURSE_NOT_FOUND if user_exists(user_id=user_id) else ErrorCode.INVALID_USER
+        raise ApiError(gone) from error
     if enrollment.removed_at is not None:
         raise ApiError(ErrorCode.COURSE_ACCESS_DENIED, "You were removed from this course. Please ask your instructor.")
     return enrollment

@@ -12,22 +12,25 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.admin.options import get_content_type_for_model
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import PAGE_VAR
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.widgets import AutocompleteWidgetMixin, UnfoldAdminRadioSelectWidget
+from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from accounts.models import User
+from accounts.people import ConcealedPeopleMixin, may_see_people
 from config import limits
-from config.admin import ModelAdmin
+from config.admin import ModelAdmin, Search
 from config.admin_pages import Cell, Panel, action, admin_url, ask, display, shown_on
 from courses.models import Chapter, Enrollment
-from courses.selectors import canonical_uuid, following_chapter
-from telemetry import services
+from courses.selectors import following_chapter
+from telemetry import (
+    insights_admin,  # noqa: F401  registers them
+    services,
+)
 from telemetry.models import ChapterProgress
 from telemetry.selectors import count_learners, find_progress
 
@@ -96,7 +99,7 @@ def _after_resetting(target: Target) -> str:
     if following is None:
         return text
     locks = _("Those who have not begun %(following)s find it locked.") % {"following": following.chapter_code}
-    return f"{text} {locks}"
+    return pgettext("two sentences", "%(first)s %(second)s") % {"first": text, "second": locks}
 
 
 ACTS: Final = {
@@ -104,20 +107,6 @@ ACTS: Final = {
     "unlock": Act(gettext_lazy("Unlock"), services.unlock_chapter, _after_unlocking),
     "reset": Act(gettext_lazy("Reset"), services.reset_chapter, _after_resetting),
 }
-
-
-class Search(AutocompleteWidgetMixin, AutocompleteSelect):
-    """Django's, drawn by unfold, for keys that are UUIDs: it fails on showing again what was sent and is none."""
-
-    def __init__(self, name: str) -> None:
-        AutocompleteSelect.__init__(self, ChapterProgress._meta.get_field(name), admin.site)
-
-    def build_attrs(self, base_attrs: dict[str, Any], extra_attrs: dict[str, Any] | None = None) -> dict[str, Any]:
-        attrs = super().build_attrs(base_attrs, extra_attrs)
-        return {**attrs, "class": f"unfold-admin-autocomplete {attrs['class']}"}
-
-    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
-        return super().optgroups(name, [key for key in value if canonical_uuid(str(key))], attr)
 
 
 class SetProgressForm(forms.Form):
@@ -135,15 +124,21 @@ class SetProgressForm(forms.Form):
     chapter = forms.ModelChoiceField(
         label=gettext_lazy("Chapter"),
         queryset=Chapter.objects.select_related("course"),
-        widget=Search("chapter"),
+        widget=Search(ChapterProgress._meta.get_field("chapter"), admin.site),
     )
     learner = forms.ModelChoiceField(
         label=gettext_lazy("Learner"),
         queryset=User.objects.all(),
         required=False,
-        widget=Search("user"),
+        widget=Search(ChapterProgress._meta.get_field("user"), admin.site),
         help_text=gettext_lazy("Empty: all learners of the course."),
     )
+
+    def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
+        """Leave a single learner to those who may look for one."""
+        super().__init__(*args, **kwargs)
+        if not may_see_people(viewer):
+            del self.fields["learner"]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -157,7 +152,7 @@ class SetProgressForm(forms.Form):
 
     @property
     def target(self) -> Target:
-        learner = self.cleaned_data["learner"]
+        learner = self.cleaned_data.get("learner")
         return Target(self.cleaned_data["chapter"], [learner.pk] if learner else None)
 
 
@@ -169,7 +164,7 @@ class StatusFilter(admin.ChoicesFieldListFilter):
 
 
 @admin.register(ChapterProgress)
-class ChapterProgressAdmin(ModelAdmin[ChapterProgress]):
+class ChapterProgressAdmin(ConcealedPeopleMixin, ModelAdmin[ChapterProgress]):
     """To look at, and to complete, unlock or reset chapters. Clients report progress; a deletion is a reset."""
 
     list_display = ("learner", "course", "chapter_code", "state", "updated", "completed")
@@ -185,11 +180,11 @@ class ChapterProgressAdmin(ModelAdmin[ChapterProgress]):
     list_select_related = ("user", "chapter__course")
     search_fields = ("user__email", "chapter__course__course_code")
     search_help_text = gettext_lazy("The beginning of the learner's email or of the course code.")
+    neutral_search_help_text = gettext_lazy("The beginning of the course code.")
     ordering = ("-pk",)
     actions = ("complete", "unlock", "reset")
     actions_list = ("set",)
-    fields = (
-        "user",
+    facts = (
         "chapter",
         "status_name",
         "created_at",
@@ -197,9 +192,18 @@ class ChapterProgressAdmin(ModelAdmin[ChapterProgress]):
         "completed_at",
         "reported_while_locked",
         "session_id",
-        "task_snapshot",
     )
-    readonly_fields = ("status_name",)
+    readonly_fields = ("learner", "status_name", "no_tasks")
+
+    def get_fields(self, request: HttpRequest, obj: ChapterProgress | None = None) -> list[Any]:
+        """The learner leads to their page, for those who may open it."""
+        learner = "user" if may_see_people(request.user) else "learner"
+        return [learner, *self.facts, "task_snapshot" if obj and obj.task_snapshot else "no_tasks"]
+
+    @admin.display(description=gettext_lazy("task snapshot"))
+    def no_tasks(self, progress: ChapterProgress) -> str:
+        """An empty one says nothing, least of all `null` or `{}`."""
+        return "-"
 
     @admin.display(description=gettext_lazy("learner"))
     def learner(self, progress: ChapterProgress) -> str:
@@ -232,7 +236,12 @@ class ChapterProgressAdmin(ModelAdmin[ChapterProgress]):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ChapterProgress], search_term: str
     ) -> tuple[QuerySet[ChapterProgress], bool]:
-        return (queryset.filter(find_progress(text=search_term)) if search_term.strip() else queryset), False
+        if not search_term.strip():
+            return queryset, False
+        return queryset.filter(find_progress(text=search_term, by_email=may_see_people(request.user))), False
+
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        return self.search_fields if may_see_people(request.user) else ("chapter__course__course_code",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChapterProgress]:
         """Snapshots may be large, and only the page of one row shows its own."""
@@ -252,7 +261,7 @@ class ChapterProgressAdmin(ModelAdmin[ChapterProgress]):
     @action(description=gettext_lazy("Set progress"), permissions=["set"], icon="edit_note")
     def set(self, request: HttpRequest) -> HttpResponse:
         """Ask for chapter and learner, say what will follow, and do it when that was confirmed."""
-        form = SetProgressForm(request.POST or None, initial={"act": "complete"})
+        form = SetProgressForm(request.POST or None, viewer=request.user, initial={"act": "complete"})
         if not form.is_valid():
             return self._page(request, _("Set progress"), form=form, submit_text=_("Continue"))
         act = ACTS[form.cleaned_data["act"]]
@@ -321,7 +330,8 @@ class ChapterProgressAdmin(ModelAdmin[ChapterProgress]):
         return super().history_view(request, object_id, {**shown, **(extra_context or {})})
 
     def _history(self, request: HttpRequest, progress: ChapterProgress) -> dict[str, Any]:
-        label = services.progress_label(progress.user.email, progress.chapter)
+        email = User.objects.values_list("email", flat=True).get(pk=progress.user_id)  # the row may have a neutral name
+        label = services.progress_label(email, progress.chapter)
         entries = (
             LogEntry.objects.filter(content_type=get_content_type_for_model(ChapterProgress))
             .filter(Q(object_id=str(progress.pk)) | Q(object_repr=label))

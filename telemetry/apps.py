@@ -1,7 +1,8 @@
 from typing import Any
 
 from django.apps import AppConfig
-from django.db.models.signals import pre_migrate
+from django.conf import settings
+from django.db.models.signals import pre_delete, pre_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -12,6 +13,7 @@ class TelemetryConfig(AppConfig):
 
     def ready(self) -> None:
         pre_migrate.connect(_discard_mirror, sender=self)
+        pre_delete.connect(_mark_days_of_learner, sender=settings.AUTH_USER_MODEL)
 
 
 def _discard_mirror(*, plan: Any, **kwargs: Any) -> None:
@@ -20,3 +22,10 @@ def _discard_mirror(*, plan: Any, **kwargs: Any) -> None:
 
     if any(migration.app_label == "telemetry" for migration, _backwards in plan):
         discard_mirror()
+
+
+def _mark_days_of_learner(*, instance: Any, **kwargs: Any) -> None:
+    """Whoever deletes a learner, and so their events: the courses' days are counted anew."""
+    from telemetry.rollups import mark_days_of
+
+    mark_days_of(user_id=instance.pk)

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
@@ -35,7 +36,13 @@ _IN_OWN_COURSE: Final = """
 
 # The rows come sorted by key, and a function scan keeps their order: two calls that bring the same events take their
 # locks in the same order and can't deadlock. Of two with one key, the first of the call comes first.
+# The days of courses that these events are of are marked for `telemetry.rollups`, in the same transaction.
 INSERT_EVENTS: Final = f"""
+    WITH touched AS (
+        INSERT INTO telemetry_touchedday (course_id, day)
+        SELECT course_id, day FROM json_to_recordset(%(days)s::json) AS sent (course_id uuid, day date)
+        WHERE {_IN_OWN_COURSE}
+    )
     INSERT INTO telemetry_analyticsevent
         (user_id, received_at, event_id, event_time, event_type, course_id, chapter_id, session_id, payload, time_mark)
     SELECT %(user_id)s, %(now)s, event_id, event_time, event_type, course_id, chapter_id, session_id, payload::jsonb,
@@ -144,12 +151,27 @@ def _insert_events(user_id: uuid.UUID, events: Sequence[Event]) -> tuple[int, di
 
 def insert_parameters(user_id: uuid.UUID, events: Iterable[Event]) -> dict[str, Any]:
     """Return what INSERT_EVENTS is executed with."""
+    now = timezone.now()
     return {
         "rows": msgspec.json.encode(sorted(events, key=attrgetter("event_id", "event_time", "index"))).decode(),
+        "days": msgspec.json.encode(
+            [{"course_id": course_id, "day": day} for course_id, day in _days_of_courses(events, now)]
+        ).decode(),
         "user_id": user_id,
-        "now": timezone.now(),
+        "now": now,
         "ahead_seconds": limits.EVENT_AHEAD_MAX_SECONDS,
         "kept_days": settings.ANALYTICS_RETENTION_DAYS,
+    }
+
+
+def _days_of_courses(events: Iterable[Event], now: datetime) -> set[tuple[str, date]]:
+    """Return the days of courses (UTC) that may be counted: those of which an event's time is plausible."""
+    first = now - timedelta(days=settings.ANALYTICS_RETENTION_DAYS)
+    last = now + timedelta(seconds=limits.EVENT_AHEAD_MAX_SECONDS)
+    return {
+        (event.course_id, event.event_time.date())
+        for event in events
+        if event.course_id and first <= event.event_time <= last
     }
 
 

@@ -44,12 +44,13 @@ def count_learners(
     return learners.filter(Exists(progress) if has else ~Exists(progress)).count()
 
 
-def find_progress(*, text: str) -> Q:
+def find_progress(*, text: str, by_email: bool = True) -> Q:
     """Return the condition for the progress of learners whose email begins so, and in courses whose code does.
 
-    Of each chapter the newest FOUND_MAX_ROWS. Ids rather than a join, as in `courses.selectors.find_enrollments`.
+    Of each chapter the newest FOUND_MAX_ROWS. Without `by_email`, of chapters only. Ids rather than a join, as in
+    `courses.selectors.find_enrollments`.
     """
-    users = find_users_by_email(prefix=text)
+    users = find_users_by_email(prefix=text) if by_email else []
     courses = list(find_courses(code_prefix=text).values_list("pk", flat=True)[:FOUND_MAX_COURSES])
     chapters = Chapter.objects.filter(course_id__in=courses).values_list("pk", flat=True)[:FOUND_MAX_CHAPTERS]
     newest = [_newest_ids(ChapterProgress.objects.filter(chapter_id=chapter_id)) for chapter_id in chapters]

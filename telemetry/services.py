@@ -1,5 +1,6 @@
 """Every write of progress: what learners' devices report, and what staff set."""
 
+import json
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from psycopg.types.json import Jsonb
 
 from accounts.models import User
+from accounts.people import learners_of_entry, said
 from config import limits
 from config.errors import ApiError, ErrorCode
 from config.redaction import redact, redact_text
@@ -95,8 +98,6 @@ _RESET_PROGRESS: Final = """
     DELETE FROM telemetry_chapterprogress AS progress USING going WHERE progress.id = going.id
     RETURNING progress.id, user_id
 """
-_NAMED_LEARNERS_MAX: Final = 10
-"""Learners whom the entry of the course names; each one's own entry tells of them in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,12 @@ def _upsert_progress(report: Mapping[str, Any]) -> tuple[bool, ChapterProgress.S
 # --- What staff set -----------------------------------------------------------------------------------------------
 
 
+# What the audit says was changed.
+COMPLETED: Final = gettext_noop("the status to “Completed”")
+UNLOCKED: Final = gettext_noop("the status to “In progress”")
+RESET: Final = gettext_noop("the status to “Not begun”")
+
+
 def complete_chapter(*, chapter: Chapter, user_ids: Collection[uuid.UUID] | None, actor: User) -> int:
     """Set the chapter to COMPLETED for these learners of its course, or for all; return for how many it changed.
 
@@ -181,13 +188,13 @@ def complete_chapter(*, chapter: Chapter, user_ids: Collection[uuid.UUID] | None
     """
     now = timezone.now()
     raised = {"status": ChapterProgress.Status.COMPLETED.value, "now": now, "completed_at": now}
-    return _set_progress("Completed", _RAISE_PROGRESS, raised, chapter, user_ids, actor)
+    return _set_progress(COMPLETED, _RAISE_PROGRESS, raised, chapter, user_ids, actor)
 
 
 def unlock_chapter(*, chapter: Chapter, user_ids: Collection[uuid.UUID] | None, actor: User) -> int:
     """Set the chapter to at least IN_PROGRESS for these learners of its course, or for all; return how many changed."""
     raised = {"status": ChapterProgress.Status.IN_PROGRESS.value, "now": timezone.now(), "completed_at": None}
-    return _set_progress("Unlocked", _RAISE_PROGRESS, raised, chapter, user_ids, actor)
+    return _set_progress(UNLOCKED, _RAISE_PROGRESS, raised, chapter, user_ids, actor)
 
 
 def reset_chapter(*, chapter: Chapter, user_ids: Collection[uuid.UUID] | None, actor: User) -> int:
@@ -195,11 +202,11 @@ def reset_chapter(*, chapter: Chapter, user_ids: Collection[uuid.UUID] | None, a
 
     Reports carry no time, so a device's next one starts anew, even if it was made before.
     """
-    return _set_progress("Reset", _RESET_PROGRESS, {}, chapter, user_ids, actor)
+    return _set_progress(RESET, _RESET_PROGRESS, {}, chapter, user_ids, actor)
 
 
 def _set_progress(
-    verb: str,
+    change: str,
     statement: str,
     parameters: Mapping[str, Any],
     chapter: Chapter,
@@ -213,8 +220,8 @@ def _set_progress(
         with connection.cursor() as cursor:
             cursor.execute(statement, {**parameters, **target})
             changed: dict[int, uuid.UUID] = dict(cursor.fetchall())
-        _log_rows(verb, changed, chapter, actor)
-        _log_course(verb, len(changed), chapter, chosen, actor)
+        _log_rows(change, changed, chapter, actor)
+        _log_course(change, len(changed), chapter, chosen, actor)
     return len(changed)
 
 
@@ -223,7 +230,7 @@ def progress_label(email: str, chapter: Chapter) -> str:
     return f"{email}: {chapter.course.course_code} {chapter.chapter_code}"[:200]
 
 
-def _log_rows(verb: str, changed: Mapping[int, uuid.UUID], chapter: Chapter, actor: User) -> None:
+def _log_rows(change: str, changed: Mapping[int, uuid.UUID], chapter: Chapter, actor: User) -> None:
     emails = dict(User.objects.filter(pk__in=changed.values()).values_list("pk", "email"))
     kind = ContentType.objects.get_for_model(ChapterProgress)
     LogEntry.objects.bulk_create(
@@ -232,28 +239,22 @@ def _log_rows(verb: str, changed: Mapping[int, uuid.UUID], chapter: Chapter, act
             content_type=kind,
             object_id=str(row_id),
             object_repr=progress_label(emails[user_id], chapter),
-            action_flag=DELETION if verb == "Reset" else CHANGE,
-            change_message=f"{verb}.",
+            action_flag=DELETION if change == RESET else CHANGE,
+            change_message=json.dumps(said(change)),
         )
         for row_id, user_id in changed.items()
     )
 
 
-def _log_course(verb: str, changed: int, chapter: Chapter, chosen: Collection[uuid.UUID] | None, actor: User) -> None:
+def _log_course(change: str, changed: int, chapter: Chapter, chosen: Collection[uuid.UUID] | None, actor: User) -> None:
     course = chapter.course
-    learners = "all learners" if chosen is None else _named(chosen)
+    about = learners_of_entry(chosen, changed=changed)
+    message = said(change, name=gettext_noop("chapter"), object=chapter.chapter_code, learners=about)
     LogEntry.objects.create(
         user_id=actor.pk,
         content_type=ContentType.objects.get_for_model(course),
         object_id=str(course.pk),
         object_repr=str(course)[:200],
         action_flag=CHANGE,
-        change_message=f"{verb} {chapter.chapter_code} for {learners}: {changed} changed.",
+        change_message=json.dumps(message),
     )
-
-
-def _named(user_ids: Collection[uuid.UUID]) -> str:
-    emails = User.objects.filter(pk__in=user_ids).order_by("email").values_list("email", flat=True)
-    named = ", ".join(emails[:_NAMED_LEARNERS_MAX])
-    others = len(user_ids) - _NAMED_LEARNERS_MAX
-    return f"{named} and {others} more" if others > 0 else named

@@ -1,8 +1,10 @@
 """What strangers wrote, and what nobody can mean: pages show the one as text, and answer the other without a fault."""
 
 import uuid
+from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
@@ -65,6 +67,48 @@ def test_a_chosen_row_whose_key_is_none(admin_page: Client, model: str, key: str
 
     assert page.status_code == 200
     assert "Nothing was done." in page.content.decode()
+
+
+SEARCHED = [
+    (f"{model._meta.app_label}/{model._meta.model_name}/add/", field)
+    for model, model_admin in admin.site._registry.items()
+    for field in model_admin.autocomplete_fields
+] + [("telemetry/chapterprogress/set/", field) for field in ("chapter", "learner")]
+"""The forms in which a row is found by typing, and their fields."""
+
+NO_KEYS = ["none", "\0", "1", "-1", "9" * 5_000, "{}", "\ud83d", "’; --", f"{uuid.uuid4()}x"]
+
+
+def test_the_forms_that_are_posted_to_are_all_that_search() -> None:
+    assert {path for path, _ in SEARCHED} >= {
+        "courses/enrollment/add/",
+        "updates/bundlerelease/add/",
+        "updates/apitoken/add/",
+        "telemetry/chapterprogress/set/",
+    }
+
+
+@pytest.mark.parametrize(("path", "field"), SEARCHED)
+def test_a_form_is_sent_with_a_key_that_can_be_none(admin_page: Client, path: str, field: str) -> None:
+    """Nobody can choose such a key. Django's own field looks for the row, to show it again, and dies of it."""
+    for key in [*NO_KEYS, str(uuid.uuid4())]:
+        page = admin_page.post(f"/admin/{path}", {field: key.encode("utf-8", "surrogatepass")})
+
+        assert page.status_code == 200, (key[:50], page.status_code)
+        assert _errors(page)[field], key[:50]
+
+
+def test_a_form_is_sent_with_a_key_of_something_else(admin_page: Client, course: Course, learner: Actor) -> None:
+    """It is a key, of no row that may be chosen there: shown again is nothing."""
+    page = admin_page.post("/admin/courses/enrollment/add/", {"user": str(course.pk), "course": str(course.pk)})
+
+    assert set(_errors(page)) == {"user"}
+    assert page.content.decode().count("selected>") == 1
+
+
+def _errors(page: Any) -> Any:
+    """Return what is wrong with the fields of the form on a page of a model, or of our own."""
+    return (page.context.get("adminform") or page.context["form"]).errors
 
 
 WORDS = " ".join(["e"] * 1_500)

@@ -169,7 +169,7 @@ def test_deactivating_says_what_follows_and_does_it(admin_page: Client, learner:
     assert learner.get("/v1/me").status_code == 200
     assert admin_page.post(path, {"confirmed": "yes"}).status_code == 302
     assert error_code(learner.get("/v1/me")) == "INVALID_USER"
-    assert LogEntry.objects.get().change_message == "Deactivated."
+    assert LogEntry.objects.get().get_change_message() == "Changed the state to “Inactive”."
     assert admin_page.post(f"{USERS}{learner.user.pk}/activate/", {"confirmed": "yes"}).status_code == 302
     learner.user.refresh_from_db()
     assert learner.user.is_active
@@ -353,3 +353,12 @@ def test_who_manages_learners_takes_over_no_colleague(client: Client) -> None:
 
     assert password_page(colleague) == 403
     assert (password_page(pupil), password_page(manager)) == (200, 200)
+
+
+@pytest.mark.parametrize("path", ["{pk}/delete/", ""])
+def test_a_deletion_says_what_it_leaves_behind(admin_page: Client, outsider: Actor, path: str) -> None:
+    """Whoever asks to be erased is erased by a command."""
+    chosen = {"action": "delete_selected", "_selected_action": [str(outsider.user.pk)]}
+    page = admin_page.get(f"{USERS}{path.format(pk=outsider.user.pk)}") if path else admin_page.post(USERS, chosen)
+    assert "Traces stay: the email address" in page.content.decode()
+    assert "manage.py erase_user" in page.content.decode()

@@ -87,7 +87,8 @@ def _record_refusal(action: str, targets: Sequence[Named], principal: Principal,
         _event(action, act_id, target, principal, refusal=refusal, release=_stored(target)) for target in targets
     )
     for target in targets:
-        name = f"{target.bundle_type}/{target.scope_id} {target.version}"
+        known = f"{target.bundle_type}/{target.scope_id} {target.version}"
+        name = known if target.bundle_type else "an archive that doesn't say what it is"
         logger.warning("%s: %s refused to %s: %s", name, action, principal.name, refusal)
 
 

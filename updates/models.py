@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from accounts.models import DeviceSession
 from config import limits
@@ -74,57 +75,78 @@ class BundleRelease(models.Model):
     """
 
     class State(models.TextChoices):
-        DRAFT = "draft", _("Draft")
-        PUBLISHED = "published", _("Published")
-        WITHDRAWN = "withdrawn", _("Withdrawn")
+        DRAFT = "draft", pgettext_lazy("state of a release", "Draft")
+        PUBLISHED = "published", pgettext_lazy("state of a release", "Published")
+        WITHDRAWN = "withdrawn", pgettext_lazy("state of a release", "Withdrawn")
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    bundle_type = models.CharField(max_length=32, choices=BundleType.choices)
-    scope_id = models.CharField(max_length=160, validators=[scope_validator])
-    version = models.CharField(max_length=64, validators=[version_validator, validate_semantic_version])
-    chapter = models.ForeignKey(Chapter, on_delete=models.PROTECT, null=True, blank=True, related_name="releases")
-    state = models.CharField(max_length=16, choices=State.choices, default=State.DRAFT)
+    id = models.UUIDField(_("ID"), primary_key=True, default=uuid.uuid4, editable=False)
+    bundle_type = models.CharField(_("kind of bundle"), max_length=32, choices=BundleType.choices)
+    scope_id = models.CharField(_("scope"), max_length=160, validators=[scope_validator])
+    version = models.CharField(_("version"), max_length=64, validators=[version_validator, validate_semantic_version])
+    chapter = models.ForeignKey(
+        Chapter, on_delete=models.PROTECT, null=True, blank=True, related_name="releases", verbose_name=_("chapter")
+    )
+    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.DRAFT)
 
-    artifact_key = models.CharField(max_length=512, blank=True)
-    external_url = models.URLField(max_length=1024, blank=True)
-    sha256 = models.CharField(max_length=64, validators=[sha256_validator])
-    size_bytes = models.PositiveBigIntegerField()
-    manifest = models.JSONField(default=dict, blank=True)
+    artifact_key = models.CharField(_("place in the store"), max_length=512, blank=True)
+    external_url = models.URLField(_("URL elsewhere"), max_length=1024, blank=True)
+    sha256 = models.CharField("SHA-256", max_length=64, validators=[sha256_validator])
+    size_bytes = models.PositiveBigIntegerField(_("size in bytes"))
+    manifest = models.JSONField(_("manifest"), default=dict, blank=True)
     required_experts = models.JSONField(
-        default=list, blank=True, validators=[validate_expert_ids], help_text="Ids of the experts that a chapter needs."
+        _("required experts"),
+        default=list,
+        blank=True,
+        validators=[validate_expert_ids],
+        help_text="Ids of the experts that a chapter needs.",
     )
 
-    is_mandatory = models.BooleanField(default=True)
+    is_mandatory = models.BooleanField(_("mandatory"), default=True)
     min_desktop_version = models.CharField(
+        _("minimum desktop version"),
         max_length=64,
         blank=True,
         validators=[validate_semantic_version],
         help_text="A semantic version such as 1.4.0; older apps keep the release before. Empty: any.",
     )
     min_sidecar_version = models.CharField(
+        _("minimum sidecar version"),
         max_length=64,
         blank=True,
         validators=[validate_semantic_version],
         help_text="A semantic version such as 1.4.0; older sidecars keep the release before. Empty: any.",
     )
-    strict_versions = models.BooleanField(default=False, help_text="A device of unknown version doesn't get it.")
+    strict_versions = models.BooleanField(
+        _("strict about versions"), default=False, help_text="A device of unknown version doesn't get it."
+    )
     rollout_basis_points = models.PositiveIntegerField(
+        _("rollout"),
         default=10_000,
         validators=[MaxValueValidator(10_000)],
         help_text="Hundredths of a percent of the devices: 10000 is everybody, 500 is 5 %.",
     )
-    cohort_key = models.UUIDField(null=True, blank=True, help_text="Made anew by each publication.")
+    cohort_key = models.UUIDField(_("cohort"), null=True, blank=True, help_text="Made anew by each publication.")
     publish_at = models.DateTimeField(
-        null=True, blank=True, help_text="Offered from this time on (UTC); empty: as soon as it is published."
+        _("offered from (UTC)"),
+        null=True,
+        blank=True,
+        help_text="Offered from this time on (UTC); empty: as soon as it is published.",
     )
-    published_at = models.DateTimeField(null=True, blank=True, help_text="The last publication; orders the releases.")
-    first_published_at = models.DateTimeField(null=True, blank=True)
-    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    published_at = models.DateTimeField(
+        _("published (UTC)"), null=True, blank=True, help_text="The last publication; orders the releases."
+    )
+    first_published_at = models.DateTimeField(_("first published (UTC)"), null=True, blank=True)
+    withdrawn_at = models.DateTimeField(_("withdrawn (UTC)"), null=True, blank=True)
     verified_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the bytes were last fetched from where they lie, and found right."
+        _("stored file checked (UTC)"),
+        null=True,
+        blank=True,
+        help_text="When the bytes were last fetched from where they lie, and found right.",
     )
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, verbose_name=_("made by")
+    )
+    created_at = models.DateTimeField(_("made (UTC)"), default=timezone.now, editable=False)
 
     class Meta:
         verbose_name = _("release")
@@ -185,6 +207,12 @@ class BundleRelease(models.Model):
     def __str__(self) -> str:
         return f"{self.bundle_type}/{self.scope_id} {self.version}"
 
+    @property
+    def is_scheduled(self) -> bool:
+        """It is published for a time that is yet to come."""
+        is_later = self.publish_at is not None and self.publish_at > timezone.now()
+        return self.state == self.State.PUBLISHED and is_later
+
     def clean(self) -> None:
         """Refuse a scope that no client would ask for, and bytes at an address that is none for strangers."""
         self._clean_external_url()
@@ -222,13 +250,25 @@ class ApiToken(models.Model):
     that course's chapters only; and never more than the person who made it may do at that moment.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(max_length=100, unique=True, help_text="The audit shows it, e.g. the pipeline's name.")
-    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the token, hex.")
-    hint = models.CharField(max_length=16, editable=False, help_text="The token's first characters, to know it by.")
-    abilities = ArrayField(models.CharField(max_length=16, choices=Ability.choices))
+    id = models.UUIDField(_("ID"), primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(
+        _("name"), max_length=100, unique=True, help_text="The audit shows it, e.g. the pipeline's name."
+    )
+    digest = models.CharField(
+        _("digest"), max_length=64, unique=True, editable=False, help_text="SHA-256 of the token, hex."
+    )
+    hint = models.CharField(
+        _("begins with"), max_length=16, editable=False, help_text="The token's first characters, to know it by."
+    )
+    abilities = ArrayField(
+        models.CharField(max_length=16, choices=Ability.choices), verbose_name=_("what the token may do")
+    )
     bundle_types = ArrayField(
-        models.CharField(max_length=32, choices=BundleType.choices), default=list, blank=True, help_text="Empty: all."
+        models.CharField(max_length=32, choices=BundleType.choices),
+        verbose_name=_("kinds of bundles"),
+        default=list,
+        blank=True,
+        help_text="Empty: all.",
     )
     # A token that outlived its course would be bound to none, and so to all.
     course = models.ForeignKey(
@@ -237,15 +277,21 @@ class ApiToken(models.Model):
         null=True,
         blank=True,
         related_name="+",
+        verbose_name=_("course"),
         help_text="For this course's chapters only.",
     )
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("made by"),
     )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    expires_at = models.DateTimeField()
-    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(_("made (UTC)"), default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(_("expires (UTC)"))
+    last_used_at = models.DateTimeField(_("last used (UTC)"), null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked (UTC)"), null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = _("API token")
@@ -262,13 +308,14 @@ class ReleaseEvent(models.Model):
     """
 
     class Action(models.TextChoices):
-        CREATED = "created", _("Draft made")
-        CHANGED = "changed", _("Draft changed")
-        DELETED = "deleted", _("Draft deleted")
-        PUBLISHED = "published", _("Published")
-        WIDENED = "widened", _("Rollout widened")
-        WITHDRAWN = "withdrawn", _("Withdrawn")
-        VERIFIED = "verified", _("Bytes verified")
+        CREATED = "created", pgettext_lazy("what was done", "Draft made")
+        CHANGED = "changed", pgettext_lazy("what was done", "Draft changed")
+        DELETED = "deleted", pgettext_lazy("what was done", "Draft deleted")
+        PUBLISHED = "published", pgettext_lazy("what was done", "Published")
+        RESCHEDULED = "rescheduled", pgettext_lazy("what was done", "Time changed")
+        WIDENED = "widened", pgettext_lazy("what was done", "Rollout widened")
+        WITHDRAWN = "withdrawn", pgettext_lazy("what was done", "Withdrawn")
+        VERIFIED = "verified", pgettext_lazy("what was done", "Stored file checked")
 
     class ActorKind(models.TextChoices):
         USER = "user", _("Person")
@@ -276,24 +323,34 @@ class ReleaseEvent(models.Model):
         ADMIN_KEY = "admin_key", "ADMIN_API_KEY"
         COMMAND = "command", _("Command")
 
-    id = models.BigAutoField(primary_key=True)
-    act_id = models.UUIDField(help_text="Shared by the entries of one act.")
+    id = models.BigAutoField(_("ID"), primary_key=True)
+    act_id = models.UUIDField(_("act"), help_text="Shared by the entries of one act.")
     # Without a constraint: entries outlive a deleted draft and keep its id, and writing one locks no release.
     release = models.ForeignKey(
-        BundleRelease, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="events"
+        BundleRelease,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        related_name="events",
+        verbose_name=_("release"),
     )
-    bundle_type = models.CharField(max_length=32, choices=BundleType.choices)
-    scope_id = models.CharField(max_length=160)
-    version = models.CharField(max_length=64)
-    action = models.CharField(max_length=16, choices=Action.choices)
-    refusal = models.TextField(blank=True, help_text="Why it was not done; empty: it was.")
-    changes = models.JSONField(default=dict, help_text="Each field that changed: [from, to].")
-    notices = models.JSONField(default=list, help_text="What whoever did it was told.")
-    actor_kind = models.CharField(max_length=16, choices=ActorKind.choices)
-    actor_name = models.CharField(max_length=254)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
-    token = models.ForeignKey(ApiToken, on_delete=models.SET_NULL, null=True, related_name="+")
-    created_at = models.DateTimeField(default=timezone.now)
+    # These three are empty where an archive was refused that doesn't say what it is.
+    bundle_type = models.CharField(_("kind of bundle"), max_length=32, choices=BundleType.choices)
+    scope_id = models.CharField(_("scope"), max_length=160)
+    version = models.CharField(_("version"), max_length=64)
+    action = models.CharField(_("action"), max_length=16, choices=Action.choices)
+    refusal = models.TextField(_("reason of the refusal"), blank=True, help_text="Why it was not done; empty: it was.")
+    changes = models.JSONField(_("changes"), default=dict, help_text="Each field that changed: [from, to].")
+    notices = models.JSONField(_("notices"), default=list, help_text="What whoever did it was told.")
+    actor_kind = models.CharField(_("kind of actor"), max_length=16, choices=ActorKind.choices)
+    actor_name = models.CharField(_("who"), max_length=254)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("person")
+    )
+    token = models.ForeignKey(
+        ApiToken, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("API token")
+    )
+    created_at = models.DateTimeField(_("when (UTC)"), default=timezone.now)
 
     class Meta:
         verbose_name = _("audit entry")
@@ -304,8 +361,7 @@ class ReleaseEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        outcome = "refused" if self.refusal else self.get_action_display().lower()
-        return f"{self.bundle_type}/{self.scope_id} {self.version}: {outcome} ({self.actor_name})"
+        return f"{self.bundle_type}/{self.scope_id} {self.version} ({self.get_action_display()}, {self.actor_name})"
 
 
 class CatalogueRevision(models.Model):
@@ -351,8 +407,12 @@ class DeviceBundle(models.Model):
     previous_offered_version = models.CharField(max_length=64, null=True)
     previous_seen_on = models.DateField(null=True)
 
+    class Meta:
+        verbose_name = _("version on a device")
+        verbose_name_plural = _("versions on devices")
+
     def __str__(self) -> str:
-        return f"{self.bundle_type}/{self.scope_id} {self.version} on {self.session_id}"
+        return f"{self.bundle_type}/{self.scope_id} {self.version}"
 
 
 class AdoptionDay(models.Model):
@@ -376,7 +436,9 @@ class AdoptionDay(models.Model):
     checks = models.BigIntegerField(default=0, help_text="Checks of all scopes; with the device itself only.")
 
     class Meta:
+        verbose_name = _("devices of a day")
+        verbose_name_plural = _("devices of days")
         indexes = [BrinIndex(fields=["day"], name="updates_adoption_by_day")]
 
     def __str__(self) -> str:
-        return f"{self.bundle_type}/{self.scope_id} {self.version} on {self.day}: {self.devices}"
+        return f"{self.bundle_type}/{self.scope_id} {self.version} ({self.day}, {self.devices})"

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Final
 
 from django.db.models import Exists, OuterRef, Subquery
+from django.db.models.functions import Greatest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -26,6 +27,7 @@ from courses.selectors import canonical_uuid
 from updates.adoption import NO_PROGRESS, RolloutProgress, activity_by_day, rollouts_progress
 from updates.models import FIXED_SCOPES, BundleRelease, BundleType, ReleaseEvent
 from updates.selection import WHOLE_ROLLOUT
+from updates.selectors import offered_by
 
 _TEMPLATES: Final = "admin/updates/overview"
 _SPREADING: Final = (ReleaseEvent.Action.PUBLISHED, ReleaseEvent.Action.WIDENED)
@@ -58,21 +60,33 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class Publication:
+    """That somebody published something."""
+
+    at: datetime
+    by: str
+    """Empty: that isn't for this reader."""
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """One release that was published, and how far it got."""
 
     name: str
     url: str
     is_withdrawn: bool
+    offered_from: datetime | None
+    """A time that is yet to come."""
     spread: Spread
+    earlier: Sequence[Publication]
+    """Earlier publications of the same version, the last one first."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicationAct:
-    """Releases that somebody published together."""
+    """Releases that somebody published together, and that nobody published again since."""
 
-    at: datetime
-    by: str
+    publication: Publication
     releases: Sequence[Published]
 
 
@@ -131,7 +145,8 @@ def list_published() -> list[ReleaseEvent]:
 def list_rollouts() -> list[BundleRelease]:
     """Return the releases that only some devices get, the last published first, each with `spread_at`. One query.
 
-    One that a later release took the place of for everybody is on its way nowhere.
+    One that a later release took the place of for everybody is on its way nowhere; one whose time is yet to come has
+    not set out. PostgreSQL's `greatest` leaves out what is null.
     """
     later = BundleRelease.objects.filter(
         bundle_type=OuterRef("bundle_type"),
@@ -139,12 +154,14 @@ def list_rollouts() -> list[BundleRelease]:
         state=BundleRelease.State.PUBLISHED,
         rollout_basis_points=WHOLE_ROLLOUT,
         published_at__gt=OuterRef("published_at"),
-        publish_at=None,
-    )
+    ).filter(offered_by(None))
     spread = ReleaseEvent.objects.filter(release=OuterRef("pk"), action__in=_SPREADING, refusal="").order_by("-id")
     rows = BundleRelease.objects.filter(
-        ~Exists(later), state=BundleRelease.State.PUBLISHED, rollout_basis_points__lt=WHOLE_ROLLOUT
-    ).annotate(spread_at=Subquery(spread.values("created_at")[:1]))
+        ~Exists(later),
+        offered_by(None),
+        state=BundleRelease.State.PUBLISHED,
+        rollout_basis_points__lt=WHOLE_ROLLOUT,
+    ).annotate(spread_at=Greatest(Subquery(spread.values("created_at")[:1]), "publish_at"))
     return list(
         rows.defer("manifest", "required_experts").order_by("-published_at")[: limits.OVERVIEW_LOOKED_AT_MAX + 1]
     )
@@ -176,6 +193,8 @@ class Names:
 
     def name(self, row: BundleRelease | ReleaseEvent) -> str:
         """Return such as "Chapter SOC101/ch1_intro 1.2.0"; of a family with one scope only, that is left out."""
+        if not row.bundle_type:
+            return _("Unreadable archive")
         label = str(dict(BundleType.choices).get(row.bundle_type, row.bundle_type))
         course_id = _course_id(row.scope_id) if row.bundle_type == BundleType.CHAPTER else None
         course, chapter = row.scope_id.partition("/")[::2]
@@ -211,10 +230,10 @@ def overview(*, person: Person) -> Report:
     ]
     names = Names(shown)
     acts = _acts(events)
-    released = [event.release for act in acts for event in act if event.release]
+    released = [same[0].release for act in acts for same in act if same[0].release]
     progress = rollouts_progress(releases=list({r.pk: r for r in [*released, *rollouts]}.values()))
 
-    published = [_publication(act, names, progress, sees_audit) for act in acts]
+    published = [_act(act, names, progress, sees_audit) for act in acts]
     under_way = [_rollout(release, names, progress) for release in rollouts]
     to_come = [Scheduled(names.name(r), _url(r.pk), r.publish_at) for r in scheduled if r.publish_at]
     failed = [_failure(event, names) for event in failures]
@@ -232,25 +251,49 @@ def overview(*, person: Person) -> Report:
     )
 
 
-def _acts(events: Sequence[ReleaseEvent]) -> list[list[ReleaseEvent]]:
-    """Return the newest acts, each with its entries in the order in which they were published."""
-    acts = [list(act)[::-1] for _id, act in groupby(events, key=lambda event: event.act_id)]
+def _acts(events: Sequence[ReleaseEvent]) -> list[list[list[ReleaseEvent]]]:
+    """Return the newest acts, each with its releases in the order in which they were published.
+
+    Of each release there are its publications, the last one first: the earlier ones stand with the last one, and not
+    with their own acts.
+    """
+    publications: dict[tuple[str, str, str], list[ReleaseEvent]] = {}
+    acts = []
+    for _id, act in groupby(events, key=lambda event: event.act_id):
+        new = []
+        for event in list(act)[::-1]:
+            same = publications.setdefault((event.bundle_type, event.scope_id, event.version), [])
+            same.append(event)
+            if len(same) == 1:
+                new.append(same)
+        if new:
+            acts.append(new)
     return acts[: limits.OVERVIEW_ROWS]
 
 
-def _publication(
-    act: Sequence[ReleaseEvent], names: Names, progress: dict[uuid.UUID, RolloutProgress], sees_audit: bool
+def _act(
+    act: Sequence[Sequence[ReleaseEvent]],
+    names: Names,
+    progress: dict[uuid.UUID, RolloutProgress],
+    sees_audit: bool,
 ) -> PublicationAct:
-    releases = [
-        Published(
-            name=names.name(event),
-            url=_url(event.release_id) if event.release else "",
-            is_withdrawn=bool(event.release and event.release.state == BundleRelease.State.WITHDRAWN),
-            spread=Spread.of(progress[event.release.pk] if event.release else NO_PROGRESS),
+    def publication(event: ReleaseEvent) -> Publication:
+        return Publication(event.created_at, event.actor_name if sees_audit else "")
+
+    releases = []
+    for last, *earlier in act:
+        release = last.release
+        releases.append(
+            Published(
+                name=names.name(last),
+                url=_url(last.release_id) if release else "",
+                is_withdrawn=bool(release and release.state == BundleRelease.State.WITHDRAWN),
+                offered_from=release.publish_at if release and release.is_scheduled else None,
+                spread=Spread.of(progress[release.pk] if release else NO_PROGRESS),
+                earlier=list(map(publication, earlier)),
+            )
         )
-        for event in act
-    ]
-    return PublicationAct(act[0].created_at, act[0].actor_name if sees_audit else "", releases)
+    return PublicationAct(publication(act[0][0]), releases)
 
 
 def _rollout(release: BundleRelease, names: Names, progress: dict[uuid.UUID, RolloutProgress]) -> Rollout:
@@ -285,10 +328,12 @@ def _what_failed(event: ReleaseEvent) -> str:
             return _("Publishing failed")
         case ReleaseEvent.Action.WIDENED:
             return _("Widening the rollout failed")
+        case ReleaseEvent.Action.RESCHEDULED:
+            return _("Changing the time failed")
         case ReleaseEvent.Action.WITHDRAWN:
             return _("Withdrawing failed")
         case _:
-            return _("Verifying the bytes failed")
+            return _("Checking the stored file failed")
 
 
 def _url(release_id: uuid.UUID | None) -> str:

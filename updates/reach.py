@@ -112,17 +112,22 @@ def reach_of_publication(releases: Sequence[BundleRelease], *, rollout_basis_poi
     return _measure(releases, walks, after)
 
 
-def reach_of_widening(releases: Sequence[BundleRelease], *, rollout_basis_points: int) -> list[Reach]:
-    """Say what widening the rollout of these does; otherwise like `reach_of_publication`."""
+def reach_of_schedule(releases: Sequence[BundleRelease]) -> list[Reach]:
+    """Say what happens when the time of these scheduled ones comes; otherwise like `reach_of_publication`.
+
+    What was published after them stays before them.
+    """
     walks = _published_walks(releases)
-    after = [
-        [
-            replace(r, rollout_basis_points=rollout_basis_points) if r.version == release.version else r
-            for r in walks[_scope(release)]
-        ]
-        for release in releases
-    ]
-    return _measure(releases, walks, after)
+    return _measure(releases, walks, [_with(walks, release, release.rollout_basis_points) for release in releases])
+
+
+def reach_of_widening(releases: Sequence[BundleRelease], *, rollout_basis_points: int) -> list[Reach]:
+    """Say what widening the rollout of these does; otherwise like `reach_of_publication`.
+
+    Those whose time is yet to come are taken for what they are then.
+    """
+    walks = _published_walks(releases)
+    return _measure(releases, walks, [_with(walks, release, rollout_basis_points) for release in releases])
 
 
 def reach_of_withdrawal(releases: Sequence[BundleRelease]) -> list[Reach]:
@@ -158,6 +163,12 @@ def _published_walks(releases: Iterable[BundleRelease]) -> _Walks:
 
 def _without(walks: _Walks, release: BundleRelease) -> list[Release]:
     return [other for other in walks[_scope(release)] if other.version != release.version]
+
+
+def _with(walks: _Walks, release: BundleRelease, rollout_basis_points: int) -> list[Release]:
+    """Return what is offered in the scope of a published release once its time has come, at some rollout of it."""
+    ours = replace(_as_release(release), rollout_basis_points=rollout_basis_points)
+    return sorted([ours, *_without(walks, release)], key=lambda other: other.published_at, reverse=True)
 
 
 def _as_release(row: BundleRelease) -> Release:

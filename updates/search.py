@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from config.errors import joined
 from config.search import Hit, Hits, Person, Query, cut, may_view
 from courses.search import find_chapter_ids
 from updates.models import BundleRelease, BundleType
@@ -51,6 +52,6 @@ def _hit(release: BundleRelease) -> Hit:
     scope = f"{chapter.course.course_code}/{chapter.chapter_code}" if chapter else release.scope_id
     return Hit(
         title=f"{scope} {release.version}",
-        detail=f"{release.get_bundle_type_display()}, {release.get_state_display()}",
+        detail=str(joined([release.get_bundle_type_display(), release.get_state_display()])),
         url=reverse("admin:updates_bundlerelease_change", args=[release.pk]),
     )

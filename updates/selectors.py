@@ -12,6 +12,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from courses.models import Chapter, Course
+from courses.selectors import canonical_uuid
 from updates.models import BundleRelease, BundleType
 from updates.principals import Principal
 from updates.selection import WHOLE_ROLLOUT
@@ -47,6 +48,19 @@ def find_release(*, bundle_type: str, scope_id: str, version: str) -> BundleRele
         .filter(bundle_type=bundle_type, lower_scope=scope_id.lower(), lower_version=version.lower())
         .first()
     )
+
+
+def find_chapter(scope: str) -> Chapter | None:
+    """Return the chapter of `COURSE/CHAPTER`: the course's id or code, and the chapter's code, without case.
+
+    At most one query.
+    """
+    course_ref, _, chapter_code = scope.partition("/")
+    course_id = canonical_uuid(course_ref)
+    if not chapter_code or "\x00" in scope:
+        return None
+    of_course = Q(course_id=course_id) if course_id else Q(course__course_code__iexact=course_ref)
+    return Chapter.objects.filter(of_course, chapter_code__iexact=chapter_code).first()
 
 
 def find_current(*, bundle_type: str, scope_id: str) -> BundleRelease | None:

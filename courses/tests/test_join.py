@@ -4,13 +4,14 @@ import re
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from config import limits
 from courses.models import INVITE_CODE_ALPHABET, Course, Enrollment
 from tests.cast import Actor, error_code, make_actor
-from tests.races import in_parallel
+from tests.races import WAIT_SECONDS, in_parallel, in_thread, wait_until_blocked
 
 URL = "/v1/courses/join"
 pytestmark = pytest.mark.django_db
@@ -154,3 +155,18 @@ def test_parallel_joins_end_in_one_row() -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["course"]["joined_at"] for answer in answers}) == 1
     assert Enrollment.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("table", "code"), [("accounts_user", "INVALID_USER"), ("courses_course", "COURSE_NOT_FOUND")])
+def test_the_account_or_the_course_is_deleted_meanwhile(table: str, code: str) -> None:
+    course = Course.objects.create(course_code="RACE", title="Race")
+    racer = make_actor("racer")
+    with transaction.atomic(), connection.cursor() as cursor:
+        if table == "accounts_user":
+            racer.user.device_sessions.all().delete()
+        cursor.execute(f"DELETE FROM {table} WHERE id = %s", [racer.user.pk if "user" in table else course.pk])
+        joining = in_thread(lambda: racer.post(URL, {"course_code": "race"}))
+        wait_until_blocked()
+    assert error_code(joining.result(WAIT_SECONDS)) == code
+    assert not Enrollment.objects.exists()

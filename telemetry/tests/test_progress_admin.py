@@ -91,6 +91,16 @@ def test_one_row_is_shown_and_not_to_be_changed(admin_page: Client, progress: Ch
     assert progress.status == ChapterProgress.Status.IN_PROGRESS
 
 
+@pytest.mark.parametrize("nothing", [None, {}, []])
+def test_an_empty_task_snapshot_is_a_dash(admin_page: Client, progress: ChapterProgress, nothing: Any) -> None:
+    ChapterProgress.objects.update(task_snapshot=nothing)
+    page = " ".join(admin_page.get(f"{LIST}{progress.pk}/change/").content.decode().split())
+    shown = page[page.index("Task snapshot") :].split("</form>")[0]
+    assert re.search(r">\s*-\s*<", shown)
+    for text in ("null", "{}", "[]"):
+        assert f">{text}<" not in shown.replace(" ", "")
+
+
 def test_none_is_added(admin_page: Client) -> None:
     assert admin_page.get(f"{LIST}add/").status_code == 403
 
@@ -214,7 +224,7 @@ def test_the_page_for_a_whole_course(admin_page: Client, learner: Actor, fellow:
     chapter = course.chapters.all()[0]
     assert SET in admin_page.get(LIST).content.decode()
     form = admin_page.get(SET).content.decode()
-    assert form.count(' admin-autocomplete"') == 2
+    assert form.count("data-ajax--url") == 2
     assert "fellow@example.com" not in form
     page = admin_page.post(SET, asked(chapter))
     assert page.context["consequences"] == [
@@ -295,10 +305,16 @@ def test_history_of_a_learner_and_of_the_course(
     row = ChapterProgress.objects.get()
     assert row.pk != progress.pk
     history = admin_page.get(f"{LIST}{row.pk}/history/")
-    assert [entry.change_message for entry in history.context["action_list"]] == ["Completed.", "Reset.", "Unlocked."]
+    assert [entry.get_change_message() for entry in history.context["action_list"]] == [
+        "Changed the status to “Completed”.",
+        "Changed the status to “Not begun”.",
+        "Changed the status to “In progress”.",
+    ]
     assert "staff@example.com" in history.content.decode()
     of_course = admin_page.get(f"/admin/courses/course/{course.pk}/history/").content.decode()
-    assert "Reset ch1_intro for learner@example.com: 1 changed." in of_course
+    assert (
+        "Changed the status to “Not begun” for chapter “ch1_intro”. For learner@example.com (1 changed)." in of_course
+    )
     assert admin_page.get(f"{LIST}999999999/history/").status_code == 302
 
 

@@ -13,7 +13,7 @@ from tests.browser.pages import assert_accessible, assert_good_in_every_look, ev
 from tests.cast import Actor, make_actor
 from updates.services.drafts import upload_draft
 from updates.tests.archives import packed
-from updates.tests.shelf import APP, SOMEBODY, chapter_scope, published, refused
+from updates.tests.shelf import APP, SOMEBODY, chapter_scope, publish, published, refused, withdraw
 
 BUTTON = "Search"
 FIELD = "Search courses, chapters, releases and people"
@@ -27,7 +27,9 @@ def boss(transactional_db: None) -> User:
 @pytest.fixture
 def busy(chapter: Chapter, learner: Actor) -> None:
     """Something of everything that the first page tells."""
-    published(APP, "1.0.0")
+    again = published(APP, "1.0.0")
+    withdraw(again)
+    publish(again)
     published(chapter_scope(chapter), "1.2.0", rollout_basis_points=1_000)
     published(APP, "1.1.0", publish_at=timezone.now() + timedelta(days=2))
     body = {"desktop_version": "", "sidecar_version": "", "installed": {"app_agents": "1.0.0"}}
@@ -49,6 +51,9 @@ def test_the_busy_first_page_is_good_in_every_look(page: Page, boss: User, busy:
     page.goto("/admin/")
     expect(page.get_by_role("heading", name="1 thing needs a look.")).to_be_visible()
     expect(page.get_by_text("The upload failed: App agents 6.6.6")).to_be_visible()
+    page.locator("summary", has_text="Published 1 time before").press("Enter")
+    expect(page.locator(".overview-earlier li")).to_be_visible()
+    assert_good_in_every_look(page, reload=False)
     assert_good_in_every_look(page)
 
 

@@ -99,11 +99,6 @@ def test_upload_look_publish_to_a_tenth_widen_withdraw_and_publish_again(
     page.keyboard.press("Enter")
     page.get_by_role("link", name="Releases", exact=True).click()
     page.goto("/admin/updates/bundlerelease/add/")
-    page.get_by_label("Kind of bundle").select_option("Chapter")
-    page.get_by_role("combobox", name=re.compile(r"^Chapter\b")).press("Enter")
-    page.keyboard.type("tst100 ch1")
-    page.get_by_role("option", name="TST100 ch1_intro").click()
-    page.get_by_role("textbox", name=re.compile(r"^Version\b")).fill("1.1.0")
     files = default_files(scope, "1.0.0") | {
         "prompts/task_list.md": "Count the beans.\n",
         "datasets/beans.csv": "n\n1\n",
@@ -186,19 +181,37 @@ def test_two_releases_are_published_together_and_move_as_one(page: Page, boss: U
 def test_a_refused_archive_shows_its_reason_on_the_form_and_on_the_first_page(page: Page, boss: User) -> None:
     login(page, boss)
     page.goto("/admin/updates/bundlerelease/add/")
-    page.get_by_label("Kind of bundle").select_option("App agents")
-    page.get_by_label("Scope").fill("core")
-    page.get_by_role("textbox", name=re.compile(r"^Version\b")).fill("6.6.6")
+    page.locator("summary", has_text="For whom, and from when").press("Enter")
+    page.get_by_label("Rollout (%)").fill("5")
     bad = packed({"readme.md": b"no manifest"}).read()
     payload: FilePayload = {"name": "bundle.tar.gz", "mimeType": "application/gzip", "buffer": bad}
     page.locator("input[type=file]").set_input_files(payload)
     press(page, "Save")
     expect(page.get_by_text("The archive has no bundle.manifest.json at its root.")).to_be_visible()
+    expect(page.get_by_text("Choose the file once more: browsers don't keep it.")).to_be_visible()
+    expect(page.locator("input[name=rollout_basis_points]")).to_have_value("5")
     assert_good_in_every_look(page, reload=False)
     assert not BundleRelease.objects.exists()
     page.goto("/admin/")
     expect(page.get_by_text("1 upload or act failed in the last 24 hours.")).to_be_visible()
     expect(page.get_by_text("The archive has no bundle.manifest.json at its root.")).to_be_visible()
+
+
+def test_a_chapter_is_chosen_for_an_archive_that_names_no_course(page: Page, boss: User, chapter: Chapter) -> None:
+    login(page, boss)
+    page.goto("/admin/updates/bundlerelease/add/")
+    file = archive(("chapter", "ch1_intro"), "1.0.0", default_files(("chapter", "ch1_intro"), "1.0.0"))
+    page.locator("input[type=file]").set_input_files(file)
+    press(page, "Save")
+    expect(page.get_by_text("The archive is for ch1_intro, which names no chapter of a course here.")).to_be_visible()
+
+    page.get_by_role("combobox", name=re.compile(r"^Chapter\b")).press("Enter")
+    page.keyboard.type("tst100 ch1")
+    page.get_by_role("option", name="TST100 ch1_intro").click()
+    page.locator("input[type=file]").set_input_files(file)
+    press(page, "Save")
+    expect(page.get_by_text("It is a draft until somebody publishes it.")).to_be_visible()
+    assert BundleRelease.objects.get().chapter == chapter
 
 
 def test_an_author_uploads_but_can_not_publish(page: Page) -> None:
@@ -208,9 +221,6 @@ def test_an_author_uploads_but_can_not_publish(page: Page) -> None:
         author.user_permissions.add(Permission.objects.get(content_type__app_label=app_label, codename=codename))
     login(page, author)
     page.goto("/admin/updates/bundlerelease/add/")
-    page.get_by_label("Kind of bundle").select_option("App agents")
-    page.get_by_label("Scope").fill("core")
-    page.get_by_role("textbox", name=re.compile(r"^Version\b")).fill("1.0.0")
     page.locator("input[type=file]").set_input_files(archive(APP, "1.0.0", default_files(APP, "1.0.0")))
     press(page, "Save")
     expect(page.get_by_text("You may not publish. Ask somebody of the group Publishers.")).to_be_visible()

@@ -79,6 +79,25 @@ def test_a_release_is_scheduled(page: Page, boss: User, work: BundleRelease) -> 
     expect(row).to_contain_text("from 2099-01-02 03:04 UTC")
 
 
+def test_the_time_of_a_scheduled_release_is_changed(page: Page, boss: User, work: BundleRelease) -> None:
+    release = BundleRelease.objects.get(bundle_type="app_agents", version="2.0.0")
+    login(page, boss)
+    page.goto(f"{LIST}{release.pk}/change/")
+    page.locator("#main").get_by_role("button", name="Change the time", exact=True).click()
+    expect(page.get_by_label("Offered from")).to_have_value("2099-01-01T00:00")
+
+    page.get_by_label("Offered from").fill("2099-02-03T04:05")
+    consequence = page.locator(".consequence")
+    expect(consequence).to_contain_text("1 release will be offered from 2099-02-03 04:05 UTC on.")
+    expect(consequence).to_contain_text("device will be offered it from 2099-02-03 04:05 UTC on.")
+    assert_good_in_every_look(page, reload=False)
+    page.locator("#main").get_by_role("button", name="Change the time", exact=True).click()
+    expect(page.get_by_text("Offered from 2099-02-03 04:05 UTC on: App agents 2.0.0.")).to_be_visible()
+    assert_good_in_every_look(page)
+    release.refresh_from_db()
+    assert release.publish_at == datetime(2099, 2, 3, 4, 5, tzinfo=UTC)
+
+
 def test_a_new_draft_asks_for_what_its_kind_needs(page: Page, boss: User) -> None:
     login(page, boss)
     page.goto(f"{LIST}add/")

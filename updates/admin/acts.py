@@ -9,20 +9,27 @@ from django import forms
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 from django_stubs_ext import StrOrPromise
 from unfold.widgets import INPUT_CLASSES, UnfoldAdminDecimalFieldWidget
 
 from config.errors import ApiError
 from updates.admin.common import PercentField, add_refusal, label, percent
-from updates.admin.outlook import Outlook, outlook_of_publication, outlook_of_widening, outlook_of_withdrawal, utc
+from updates.admin.outlook import (
+    Outlook,
+    outlook_of_publication,
+    outlook_of_schedule,
+    outlook_of_widening,
+    outlook_of_withdrawal,
+    utc,
+)
 from updates.models import BundleRelease
 from updates.principals import Principal
-from updates.reach import reach_of_publication, reach_of_widening, reach_of_withdrawal
+from updates.reach import reach_of_publication, reach_of_schedule, reach_of_widening, reach_of_withdrawal
 from updates.selection import WHOLE_ROLLOUT
 from updates.selectors import list_current
 from updates.services import publication
-from updates.services.publication import Act, Terms
+from updates.services.publication import TIME_IS_OVER, Act, Terms
 
 State = BundleRelease.State
 
@@ -35,6 +42,28 @@ def planned_for(releases: Sequence[BundleRelease]) -> datetime | None:
     times = {release.publish_at if release.state == State.DRAFT else None for release in releases}
     time = times.pop() if len(times) == 1 else None
     return time if time is not None and time > timezone.now() else None
+
+
+def common_time(releases: Sequence[BundleRelease]) -> datetime | None:
+    """Return the time that all of these scheduled releases have, if they have the same."""
+    times = {release.publish_at for release in releases}
+    return times.pop() if len(times) == 1 else None
+
+
+class MomentField(forms.DateTimeField):
+    """A time to come, in UTC."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = forms.DateTimeInput(
+            attrs={"type": "datetime-local", "class": " ".join(INPUT_CLASSES)}, format="%Y-%m-%dT%H:%M"
+        )
+        super().__init__(widget=widget, **kwargs)
+
+    def clean(self, value: Any) -> datetime:
+        chosen: datetime = super().clean(value)
+        if chosen <= timezone.now():
+            raise forms.ValidationError(TIME_IS_OVER)
+        return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +103,11 @@ class ActForm(forms.Form):
         super().__init__(data, initial=self.terms_of(releases))
         self.releases = releases
         self.principal = principal
+
+    @classmethod
+    def may_have(cls, release: BundleRelease) -> bool:
+        """Say whether the act can be done to a release of one of these states, as it is now."""
+        return True
 
     @staticmethod
     def terms_of(releases: Sequence[BundleRelease]) -> dict[str, Any]:
@@ -193,23 +227,14 @@ class ScheduleForm(PublishForm):
         "The release {release} can't be scheduled: only a draft or withdrawn release can. Look at it again."
     )
 
-    publish_at = forms.DateTimeField(
+    publish_at = MomentField(
         label=gettext_lazy("Offered from (UTC)"),
         help_text=gettext_lazy("A time to come. No device is offered it before."),
-        widget=forms.DateTimeInput(
-            attrs={"type": "datetime-local", "class": " ".join(INPUT_CLASSES)}, format="%Y-%m-%dT%H:%M"
-        ),
     )
 
     @staticmethod
     def terms_of(releases: Sequence[BundleRelease]) -> dict[str, Any]:
         return {**PublishForm.terms_of(releases), "publish_at": planned_for(releases)}
-
-    def clean_publish_at(self) -> datetime:
-        chosen: datetime = self.cleaned_data["publish_at"]
-        if chosen <= timezone.now():
-            raise forms.ValidationError(_("This time is over. Choose one to come."))
-        return chosen
 
     def perform(self) -> Act:
         return self._publish(self.cleaned_data["publish_at"])
@@ -219,6 +244,56 @@ class ScheduleForm(PublishForm):
             "share": percent(self.cleaned_data["rollout_percent"]),
             "time": utc(self.cleaned_data["publish_at"]),
         }
+
+
+class RescheduleForm(ActForm):
+    """Moves the time of scheduled releases; they stay what they are."""
+
+    action = "reschedule"
+    title = gettext_lazy("Change the time")
+    together = gettext_lazy("Published with it, and moved together")
+    states = (State.PUBLISHED,)
+    is_scheduled = True
+    refusal = gettext_lazy(
+        "The time of {release} can't be changed: only a scheduled release has one. Look at it again."
+    )
+    takes_companions = True
+
+    publish_at = MomentField(
+        label=gettext_lazy("Offered from (UTC)"),
+        help_text=gettext_lazy("A time to come. To offer it at once, withdraw it and publish it again."),
+    )
+
+    @staticmethod
+    def terms_of(releases: Sequence[BundleRelease]) -> dict[str, Any]:
+        return {"publish_at": common_time(releases)}
+
+    @classmethod
+    def may_have(cls, release: BundleRelease) -> bool:
+        return release.is_scheduled
+
+    def affected(self, releases: Sequence[BundleRelease]) -> list[Affected]:
+        current = list_current((release.bundle_type, release.scope_id) for release in releases)
+        return [
+            Affected(
+                reach.release,
+                outlook_of_schedule(
+                    reach,
+                    publish_at=self.moment,
+                    current=current.get((reach.release.bundle_type, reach.release.scope_id)),
+                ),
+                _now_planned(reach.release),
+            )
+            for reach in reach_of_schedule(releases)
+        ]
+
+    def perform(self) -> Act:
+        return publication.reschedule_releases(
+            releases=self.releases, principal=self.principal, publish_at=self.cleaned_data["publish_at"]
+        )
+
+    def done(self) -> str:
+        return _("Offered from %(time)s on") % {"time": utc(self.cleaned_data["publish_at"])}
 
 
 class WidenForm(ActForm):
@@ -279,7 +354,7 @@ class WithdrawForm(ActForm):
         ]
 
     def done(self) -> str:
-        return _("Withdrawn")
+        return pgettext("what was done", "Withdrawn")
 
 
 class WithdrawOnlyTheseForm(WithdrawForm):
@@ -288,9 +363,13 @@ class WithdrawOnlyTheseForm(WithdrawForm):
     takes_companions = False
 
 
+def _now_planned(release: BundleRelease) -> str:
+    return _("the time so far is %(time)s.") % {"time": utc(release.publish_at)} if release.publish_at else ""
+
+
 def _fate(release: BundleRelease, left: BundleRelease | None) -> str:
     """Say what becomes of the devices that have a release; `left` is what all are offered without it."""
-    if release.publish_at is not None and release.publish_at > timezone.now():
+    if release.publish_at is not None and release.is_scheduled:
         return _("is not offered before %(time)s, so no device has it.") % {"time": utc(release.publish_at)}
     if left is None:
         return _("has no other release that all devices are offered: those that have it keep it, others may get none.")

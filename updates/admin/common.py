@@ -15,11 +15,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 from django_stubs_ext import StrOrPromise
 
 from accounts.models import User
-from config.errors import ApiError, ErrorCode, FieldError
+from config.errors import ApiError, ErrorCode, FieldError, joined
 from courses.models import Course
 from updates.models import FIXED_SCOPES, BundleRelease, BundleType
 from updates.principals import Principal, person
@@ -86,7 +86,9 @@ def bundle_label(release: BundleRelease) -> str:
 
 
 def scope_label(bundle_type: str, scope_id: str) -> str:
-    """Name a scope; of a family that has one only, its name is enough."""
+    """Name a scope; of a family that has one only, its name is enough. No family: that of an unreadable archive."""
+    if not bundle_type:
+        return _("Unreadable archive")
     family = str(dict(BundleType.choices).get(bundle_type, bundle_type))
     return family if bundle_type in FIXED_SCOPES else f"{family} {scope_id}"
 
@@ -118,7 +120,17 @@ def label(release: BundleRelease) -> str:
 
 
 def labels(releases: Iterable[BundleRelease]) -> str:
-    return ", ".join(label(release) for release in releases)
+    return listed(map(label, releases))
+
+
+def listed(items: Iterable[StrOrPromise]) -> str:
+    """Write items one after the other, with the punctuation of the reader's language."""
+    return str(joined(items))
+
+
+def labelled(name: StrOrPromise, text: StrOrPromise) -> str:
+    """Write what is said of something after its name, with the punctuation of the reader's language."""
+    return pgettext("a name and what is said of it", "%(name)s: %(text)s") % {"name": name, "text": text}
 
 
 class Named:
@@ -147,8 +159,8 @@ def fault_text(error: ApiError, fault: FieldError) -> str:
     """Say one fault, after the file of the archive or the label of the field that it is about."""
     name, message = fault["field"], with_course_codes(str(fault["message"]))
     if error.code is ErrorCode.BUNDLE_INVALID:
-        return message if name == "archive" else f"{name}: {message}"
-    return f"{FIELD_LABELS.get(name, name)}: {message}"
+        return message if name == "archive" else labelled(name, message)
+    return labelled(FIELD_LABELS.get(name, name), message)
 
 
 def add_refusal(form: forms.BaseForm, error: ApiError) -> None:

@@ -17,7 +17,7 @@ from config.errors import ApiError
 from courses.admin import CourseAdmin
 from courses.models import Course
 from courses.services import Semester
-from updates.admin.common import acting, add_refusal
+from updates.admin.common import acting, add_refusal, listed
 from updates.models import Ability, BundleRelease
 from updates.selectors import CoursePlan, missing_experts, plan_course_copy
 from updates.services.course_copies import copy_course
@@ -114,7 +114,7 @@ def _consequences(plan: CoursePlan) -> list[str]:
     missing = missing_experts(releases, offered_from=None)
     if missing:
         text = _("It can't be copied now: these experts are needed and have no published release: %(experts)s.")
-        told.append(text % {"experts": ", ".join(missing)})
+        told.append(text % {"experts": listed(missing)})
     return told
 
 

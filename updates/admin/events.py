@@ -20,7 +20,17 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from config.admin import ModelAdmin
 from config.search import Query
 from courses.models import Course
-from updates.admin.common import FIELD_LABELS, CourseCodes, Named, label, minute, percent, scope_label
+from updates.admin.common import (
+    FIELD_LABELS,
+    CourseCodes,
+    Named,
+    label,
+    labelled,
+    listed,
+    minute,
+    percent,
+    scope_label,
+)
 from updates.models import BundleRelease, ReleaseEvent
 
 _REFUSAL_IN_LIST_CHARACTERS: Final = 100
@@ -39,9 +49,7 @@ class Change:
     after: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.name}: {self.before} → {self.after or _('none')}" if self.before else f"{self.name}: {self.after}"
-        )
+        return labelled(self.name, f"{self.before} → {self.after or _('none')}" if self.before else self.after)
 
 
 def describe_changes(event: ReleaseEvent) -> list[Change]:
@@ -62,7 +70,7 @@ def _words(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return listed(map(str, value))
     if name == "rollout_basis_points":
         return percent(value)
     if name == "state":
@@ -79,6 +87,17 @@ class Entry:
     changes: Sequence[Change]
     refusal: str
     notices: Sequence[str]
+
+    @property
+    def who(self) -> str:
+        return who(self.event)
+
+
+def who(event: ReleaseEvent) -> str:
+    """Name whoever acted; what isn't a person says what it is."""
+    if event.actor_kind == ReleaseEvent.ActorKind.USER:
+        return event.actor_name
+    return _("%(name)s (%(kind)s)") % {"name": event.actor_name, "kind": event.get_actor_kind_display()}
 
 
 def describe(events: Sequence[ReleaseEvent]) -> list[Entry]:
@@ -165,7 +184,7 @@ class ReleaseEventAdmin(ModelAdmin[ReleaseEvent]):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         event: ReleaseEvent = context["original"]
-        name = f"{self.subject(event)}: {self.what(event)}"
+        name = labelled(self.subject(event), self.what(event))
         context |= {"title": name, "subtitle": None, "original": Named(event, name)}
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -186,9 +205,7 @@ class ReleaseEventAdmin(ModelAdmin[ReleaseEvent]):
 
     @admin.display(description=gettext_lazy("Who"), ordering="actor_name")
     def who(self, event: ReleaseEvent) -> str:
-        if event.actor_kind == ReleaseEvent.ActorKind.USER:
-            return event.actor_name
-        return f"{event.actor_name} ({event.get_actor_kind_display()})"
+        return who(event)
 
     @admin.display(description=gettext_lazy("Outcome"))
     def outcome(self, event: ReleaseEvent) -> str:
@@ -209,7 +226,7 @@ class ReleaseEventAdmin(ModelAdmin[ReleaseEvent]):
     def changed(self, event: ReleaseEvent) -> str:
         return _lines(map(str, describe_changes(event)))
 
-    @admin.display(description=gettext_lazy("Told"))
+    @admin.display(description=gettext_lazy("Notices"))
     def told(self, event: ReleaseEvent) -> str:
         return _lines(_codes_for(event).put_into(str(notice)) for notice in event.notices)
 
@@ -242,7 +259,7 @@ def _codes_for(event: ReleaseEvent) -> CourseCodes:
 
 
 def _name(event: ReleaseEvent, codes: CourseCodes) -> str:
-    return f"{codes.put_into(scope_label(event.bundle_type, event.scope_id))} {event.version}"
+    return f"{codes.put_into(scope_label(event.bundle_type, event.scope_id))} {event.version}".strip()
 
 
 def _outcome(refusal: str) -> str:

@@ -43,6 +43,8 @@ class Typed:
     """Devices that are offered it at a share of 0 %."""
     devices_at_all: float
     """And at 100 %."""
+    share: float
+    """The share in percent for which the sentence is, where none is typed."""
     is_estimate: bool
 
 
@@ -94,6 +96,30 @@ def outlook_of_publication(
             *_too_old(reach, replaced),
             _who_is_counted(reach),
         ],
+        typed,
+    )
+
+
+def outlook_of_schedule(reach: Reach, *, publish_at: datetime | None, current: BundleRelease | None) -> Outlook:
+    """Say what happens when the time of a scheduled release comes.
+
+    Args:
+        publish_at: None: it isn't chosen yet.
+        current: what all devices are offered of its scope now.
+    """
+    release = reach.release
+    if current is not None and _is_later(current, release):
+        told = [_("%(version)s was published after it, and stays what devices get.") % {"version": current.version}]
+    else:
+        told = _replaces(release, current)
+    if nobody := _why_nobody(reach):
+        return Outlook(nobody, told)
+    typed = _typed(reach)
+    if publish_at is None:
+        typed = replace(typed, now=typed.later.replace("{time}", "…"))
+    return Outlook(
+        _will_be_offered(reach, typed, release.rollout_basis_points, publish_at),
+        [*told, *_too_old(reach, current), _who_is_counted(reach)],
         typed,
     )
 
@@ -165,7 +191,12 @@ def _typed(reach: Reach) -> Typed:
         count,
     )
     at_none, at_all = (reach.offered_after(share).get(reach.release.version, 0) for share in (0, WHOLE_ROLLOUT))
-    return Typed(now % values, later % values, at_none, at_all, reach.is_estimate)
+    share = reach.release.rollout_basis_points / 100
+    return Typed(now % values, later % values, at_none, at_all, share, reach.is_estimate)
+
+
+def _is_later(one: BundleRelease, other: BundleRelease) -> bool:
+    return bool(one.published_at and other.published_at and one.published_at > other.published_at)
 
 
 def _why_nobody(reach: Reach) -> str:

@@ -26,6 +26,7 @@ from updates.services import drafts
 from updates.services.drafts import Draft, ReleaseOptions
 
 IDENTITY_FIELDS = ("bundle_type", "chapter", "scope_id", "version")
+_PLACE_FIELDS = ("external_url", "sha256", "size_bytes")
 OPTION_FIELDS = (
     "is_mandatory",
     "min_desktop_version",
@@ -97,7 +98,7 @@ class DraftForm(OptionsForm):
 
 
 class NewDraftForm(OptionsForm):
-    """A new draft. A chapter's scope follows from the chapter, the experts from the manifest.
+    """A new draft. Its experts follow from the manifest.
 
     Making it is the last step of validating the form, so that what the service refuses is an error of the form.
     """
@@ -105,17 +106,120 @@ class NewDraftForm(OptionsForm):
     principal: Principal
     draft: Draft
 
-    bytes_fields: ClassVar[tuple[str, ...]]
-    """What says where the bytes are."""
+    asked_fields: ClassVar[tuple[str, ...]]
+    """What says which release it is, and where the bytes are."""
 
     class Meta(OptionsForm.Meta):
-        fields = (*IDENTITY_FIELDS, *OPTION_FIELDS)
         help_texts = {
             **OptionsForm.Meta.help_texts,
             **dict.fromkeys(
                 MINIMUM_VERSIONS,
                 gettext_lazy("A semantic version such as 1.4.0. Empty: as the manifest says, or any."),
             ),
+        }
+
+    def _post_clean(self) -> None:
+        """The service makes the model's checks too, and it alone knows the bytes under a version."""
+        if self.errors:
+            return
+        try:
+            self.draft = self._make()
+        except ApiError as error:
+            self._show(error)
+
+    def _make(self) -> Draft:
+        raise NotImplementedError
+
+    def _options(self) -> ReleaseOptions:
+        """A minimum that is left empty is for the manifest to say."""
+        given = {name: self.cleaned_data[name] for name in OPTION_FIELDS}
+        return ReleaseOptions(**{**given, **{name: given[name] or None for name in MINIMUM_VERSIONS}})
+
+    def _show(self, error: ApiError) -> None:
+        add_refusal(self, error)
+
+
+class ArchiveField(forms.FileField):
+    def to_python(self, data: Any) -> Any:
+        """Name the limit to whoever sent more; the rest of such an archive was never kept."""
+        if getattr(data, "is_too_large", False):
+            raise forms.ValidationError(
+                _("The archive is too large: %(most)s are the limit.")
+                % {"most": filesizeformat(limits.BUNDLE_ARCHIVE_MAX_BYTES)}
+            )
+        return super().to_python(data)
+
+
+class UploadForm(NewDraftForm):
+    """A new draft from an archive, which goes into the artifact store. What it is of is for its manifest to say."""
+
+    archive = ArchiveField(
+        label=gettext_lazy("Archive"),
+        help_text=gettext_lazy("bundle.tar.gz. Its manifest says what it is of, and which version."),
+        widget=UnfoldAdminFileFieldWidget,
+    )
+
+    asked_fields = ("archive", "chapter")
+
+    class Meta(NewDraftForm.Meta):
+        fields = ("chapter", *OPTION_FIELDS)
+        help_texts = {
+            **NewDraftForm.Meta.help_texts,
+            "chapter": gettext_lazy(
+                "Empty: as the archive says. Needed for a chapter whose archive names no course here. Type the code of "
+                "the course or the title."
+            ),
+        }
+
+    def _make(self) -> Draft:
+        archive = self.cleaned_data["archive"]
+        return drafts.upload_archive(
+            file=archive,
+            chapter=self.cleaned_data["chapter"],
+            principal=self.principal,
+            options=self._options(),
+            sha256=getattr(archive, "sha256", None),
+        )
+
+    def _show(self, error: ApiError) -> None:
+        if error.code is not ErrorCode.BUNDLE_INVALID:
+            super()._show(error)
+            return
+        for fault in error.details:
+            self.add_error("archive", fault_text(error, fault))
+
+
+class RegisterForm(NewDraftForm):
+    """A new draft of an archive that lies elsewhere; nothing is fetched until somebody verifies it.
+
+    So nothing says what it is of but the form. A chapter's scope follows from the chapter.
+    """
+
+    external_url = forms.URLField(
+        label=gettext_lazy("URL of the archive"),
+        max_length=1024,
+        assume_scheme="https",
+        help_text=gettext_lazy("An https address from which every device can download it, without a password."),
+        widget=UnfoldAdminURLInputWidget,
+    )
+    sha256 = forms.CharField(
+        label="SHA-256",
+        help_text=gettext_lazy("Of the archive: 64 hexadecimal digits, as sha256sum prints them."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+    size_bytes = forms.IntegerField(
+        label=gettext_lazy("Size in bytes"),
+        min_value=1,
+        max_value=limits.BUNDLE_ARCHIVE_MAX_BYTES,
+        widget=UnfoldAdminBigIntegerFieldWidget,
+    )
+
+    asked_fields = (*IDENTITY_FIELDS, *_PLACE_FIELDS)
+
+    class Meta(NewDraftForm.Meta):
+        fields = (*IDENTITY_FIELDS, *OPTION_FIELDS)
+        help_texts = {
+            **NewDraftForm.Meta.help_texts,
             "chapter": gettext_lazy("Type the code of its course or its title."),
             "scope_id": gettext_lazy(
                 "core for app agents, shared for shared experts, or an expert's id; empty for a chapter."
@@ -141,94 +245,6 @@ class NewDraftForm(OptionsForm):
             self.add_error("scope_id", _("Give the scope that the bundle is for."))
         return cleaned
 
-    def _post_clean(self) -> None:
-        """The service makes the model's checks too, and it alone knows the bytes under a version."""
-        if self.errors:
-            return
-        try:
-            self.draft = self._make()
-        except ApiError as error:
-            self._show(error)
-
-    def _make(self) -> Draft:
-        raise NotImplementedError
-
-    def _identity(self) -> dict[str, Any]:
-        return {name: self.cleaned_data[name] for name in ("bundle_type", "scope_id", "version")}
-
-    def _options(self) -> ReleaseOptions:
-        """A minimum that is left empty is for the manifest to say."""
-        given = {name: self.cleaned_data[name] for name in OPTION_FIELDS}
-        return ReleaseOptions(**{**given, **{name: given[name] or None for name in MINIMUM_VERSIONS}})
-
-    def _show(self, error: ApiError) -> None:
-        add_refusal(self, error)
-
-
-class ArchiveField(forms.FileField):
-    def to_python(self, data: Any) -> Any:
-        """Name the limit to whoever sent more; the rest of such an archive was never kept."""
-        if getattr(data, "is_too_large", False):
-            raise forms.ValidationError(
-                _("The archive is too large: %(most)s are the limit.")
-                % {"most": filesizeformat(limits.BUNDLE_ARCHIVE_MAX_BYTES)}
-            )
-        return super().to_python(data)
-
-
-class UploadForm(NewDraftForm):
-    """A new draft from an archive, which goes into the artifact store."""
-
-    archive = ArchiveField(
-        label=gettext_lazy("Archive"),
-        help_text=gettext_lazy("bundle.tar.gz with bundle.manifest.json at its root."),
-        widget=UnfoldAdminFileFieldWidget,
-    )
-
-    bytes_fields = ("archive",)
-
-    def _make(self) -> Draft:
-        archive = self.cleaned_data["archive"]
-        return drafts.upload_draft(
-            **self._identity(),
-            file=archive,
-            principal=self.principal,
-            options=self._options(),
-            sha256=getattr(archive, "sha256", None),
-        )
-
-    def _show(self, error: ApiError) -> None:
-        if error.code is not ErrorCode.BUNDLE_INVALID:
-            super()._show(error)
-            return
-        for fault in error.details:
-            self.add_error("archive", fault_text(error, fault))
-
-
-class RegisterForm(NewDraftForm):
-    """A new draft of an archive that lies elsewhere; nothing is fetched until somebody verifies it."""
-
-    external_url = forms.URLField(
-        label=gettext_lazy("URL of the archive"),
-        max_length=1024,
-        assume_scheme="https",
-        help_text=gettext_lazy("An https address from which every device can download it, without a password."),
-        widget=UnfoldAdminURLInputWidget,
-    )
-    sha256 = forms.CharField(
-        label="SHA-256",
-        help_text=gettext_lazy("Of the archive: 64 hexadecimal digits, as sha256sum prints them."),
-        widget=UnfoldAdminTextInputWidget,
-    )
-    size_bytes = forms.IntegerField(
-        label=gettext_lazy("Size in bytes"),
-        min_value=1,
-        max_value=limits.BUNDLE_ARCHIVE_MAX_BYTES,
-        widget=UnfoldAdminBigIntegerFieldWidget,
-    )
-
-    bytes_fields = ("external_url", "sha256", "size_bytes")
-
     def clean_sha256(self) -> str:
         sha256: str = self.cleaned_data["sha256"].strip().lower()
         sha256_validator(sha256)
@@ -236,8 +252,7 @@ class RegisterForm(NewDraftForm):
 
     def _make(self) -> Draft:
         return drafts.register_draft(
-            **self._identity(),
-            **{name: self.cleaned_data[name] for name in self.bytes_fields},
+            **{name: self.cleaned_data[name] for name in ("bundle_type", "scope_id", "version", *_PLACE_FIELDS)},
             manifest={},
             principal=self.principal,
             options=self._options(),

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
 from unfold.views import ChangeList
 from unfold.widgets import CHECKBOX_CLASSES
@@ -22,7 +23,7 @@ from updates.admin.common import age, bundle_label, percent
 from updates.admin.release_page import scope_url
 from updates.models import BundleRelease
 from updates.selection import WHOLE_ROLLOUT
-from updates.selectors import list_current
+from updates.selectors import list_current, offered_by
 
 State = BundleRelease.State
 
@@ -43,8 +44,7 @@ class Item:
 
     @property
     def is_scheduled(self) -> bool:
-        release = self.release
-        return release.state == State.PUBLISHED and bool(release.publish_at and release.publish_at > timezone.now())
+        return self.release.is_scheduled
 
     @property
     def is_partial(self) -> bool:
@@ -147,12 +147,13 @@ class StageFilter(DropdownFilter):
     parameter_name = "stage"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("rollout", _("Rollout in progress")), ("scheduled", _("Scheduled"))]
+        return [("rollout", _("Rollout in progress")), ("scheduled", pgettext_lazy("state of a release", "Scheduled"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[BundleRelease]) -> QuerySet[BundleRelease]:
         match self.value():
             case "rollout":
-                return queryset.filter(state=State.PUBLISHED, rollout_basis_points__lt=WHOLE_ROLLOUT)
+                partial = queryset.filter(state=State.PUBLISHED, rollout_basis_points__lt=WHOLE_ROLLOUT)
+                return partial.filter(offered_by(None))
             case "scheduled":
                 return queryset.filter(state=State.PUBLISHED, publish_at__gt=timezone.now())
         return queryset

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.http import Http404
 from django.urls import NoReverseMatch, reverse
-from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
@@ -16,13 +15,13 @@ from config.uploads import slow_place
 from courses.selectors import canonical_uuid
 from updates.admin.acts import planned_for
 from updates.admin.common import percent, refusal_text
-from updates.admin.outlook import Outlook, outlook_of_publication, outlook_of_withdrawal
+from updates.admin.outlook import Outlook, outlook_of_publication, outlook_of_schedule, outlook_of_withdrawal
 from updates.admin.scopes import adoption_box
 from updates.bundles.contents import Difference, FileChange, compare, files_of, find_change, list_files
 from updates.filediff import TextDifference, compare_texts
 from updates.models import BundleRelease
-from updates.reach import reach_of_publication, reach_of_withdrawal
-from updates.selectors import find_replaced
+from updates.reach import reach_of_publication, reach_of_schedule, reach_of_withdrawal
+from updates.selectors import find_replaced, list_current
 
 State = BundleRelease.State
 
@@ -42,7 +41,7 @@ def context_of(release: BundleRelease, *, may_publish: bool) -> dict[str, Any]:
     replaced = find_replaced(release)
     difference = compare(files_of(replaced.manifest), files) if replaced and release.manifest else None
     return {
-        "is_scheduled": _is_scheduled(release),
+        "is_scheduled": release.is_scheduled,
         "planned": planned_for([release]),
         "may_publish": may_publish,
         "listing": list_files(files),
@@ -97,19 +96,18 @@ def scope_url(release: BundleRelease) -> str:
         return ""
 
 
-def _is_scheduled(release: BundleRelease) -> bool:
-    return release.state == State.PUBLISHED and bool(release.publish_at and release.publish_at > timezone.now())
-
-
 def _outlook(release: BundleRelease, replaced: BundleRelease | None) -> Outlook:
     """Say what publishing would do, or of what is published, what it does."""
-    if release.state == State.PUBLISHED and not _is_scheduled(release):
+    if release.is_scheduled:
+        (reach,) = reach_of_schedule([release])
+        scope = (release.bundle_type, release.scope_id)
+        return outlook_of_schedule(reach, publish_at=release.publish_at, current=list_current([scope]).get(scope))
+    if release.state == State.PUBLISHED:
         (reach,) = reach_of_withdrawal([release])
         return outlook_of_withdrawal(reach)
     rollout = release.rollout_basis_points
     (reach,) = reach_of_publication([release], rollout_basis_points=rollout)
-    offered_from = release.publish_at if release.state == State.PUBLISHED else None
-    return outlook_of_publication(reach, rollout_basis_points=rollout, publish_at=offered_from, replaced=replaced)
+    return outlook_of_publication(reach, rollout_basis_points=rollout, publish_at=None, replaced=replaced)
 
 
 def _shown(change: FileChange, release: BundleRelease, replaced: BundleRelease | None) -> ShownChange:

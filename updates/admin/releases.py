@@ -1,6 +1,7 @@
 """Releases in the admin: uploading, looking, and what is done to them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -14,10 +15,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext, pgettext_lazy
 from django_stubs_ext import StrOrPromise
 
 from config import limits
@@ -25,14 +26,24 @@ from config.admin import ModelAdmin
 from config.errors import ApiError, ErrorCode
 from config.uploads import slow_place
 from updates.admin import release_page
-from updates.admin.acts import ActForm, PublishForm, ScheduleForm, WidenForm, WithdrawForm, WithdrawOnlyTheseForm
+from updates.admin.acts import (
+    ActForm,
+    PublishForm,
+    RescheduleForm,
+    ScheduleForm,
+    WidenForm,
+    WithdrawForm,
+    WithdrawOnlyTheseForm,
+)
 from updates.admin.common import (
     Named,
     ObjectActionsMixin,
     acting,
     age,
     label,
+    labelled,
     labels,
+    listed,
     minute,
     percent,
     refusal_text,
@@ -62,7 +73,6 @@ TIME_FIELDS = ("published_at", "first_published_at", "withdrawn_at")
 HISTORY_PER_PAGE = 100
 
 FACT_LABELS: Mapping[str, StrOrPromise] = {
-    "state": gettext_lazy("State"),
     "published_at": gettext_lazy("Published (UTC)"),
     "first_published_at": gettext_lazy("First published (UTC)"),
     "withdrawn_at": gettext_lazy("Withdrawn (UTC)"),
@@ -86,7 +96,16 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
     search_help_text = gettext_lazy("A scope, version, course code, chapter or checksum")
     autocomplete_fields = ("chapter",)
     add_text = gettext_lazy("Upload a release")
-    actions = ("publish", "schedule", "widen", "withdraw", "withdraw_only_these", "verify", "delete_selected")
+    actions = (
+        "publish",
+        "schedule",
+        "reschedule",
+        "widen",
+        "withdraw",
+        "withdraw_only_these",
+        "verify",
+        "delete_selected",
+    )
 
     dangerous_actions = ("withdraw",)
     primary_actions = ("publish", "widen")
@@ -100,13 +119,17 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
     def rollout(self, release: BundleRelease) -> str:
         return percent(release.rollout_basis_points)
 
+    @admin.display(description=gettext_lazy("State"))
+    def stage(self, release: BundleRelease) -> str:
+        return pgettext("state of a release", "Scheduled") if release.is_scheduled else release.get_state_display()
+
     @admin.display(description=gettext_lazy("Size"), ordering="size_bytes")
     def size(self, release: BundleRelease) -> str:
         return filesizeformat(release.size_bytes)
 
-    @admin.display(description=gettext_lazy("Published"), ordering="published_at")
+    @admin.display(description=pgettext_lazy("when a release was", "Published"), ordering="published_at")
     def published(self, release: BundleRelease) -> str:
-        if release.state == State.PUBLISHED and release.publish_at and release.publish_at > timezone.now():
+        if release.is_scheduled:
             return _("from %(time)s UTC") % {"time": minute(release.publish_at)}
         return age(release.published_at)
 
@@ -120,7 +143,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
 
     @admin.display(description=gettext_lazy("Required experts"))
     def experts(self, release: BundleRelease) -> str:
-        return ", ".join(release.required_experts)
+        return listed(release.required_experts)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BundleRelease]:
         return super().get_queryset(request).defer("manifest").select_related("chapter__course")
@@ -137,15 +160,17 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
 
     def get_fieldsets(self, request: HttpRequest, obj: BundleRelease | None = None) -> Any:
         if obj is None:
+            # All of these have defaults, and can be changed of the draft.
+            options = {"fields": [*OPTION_FIELDS], "classes": ["collapse"]}
             return [
-                (None, {"fields": [*IDENTITY_FIELDS, *_form_of(request).bytes_fields]}),
-                (_("For whom, and from when"), {"fields": [*OPTION_FIELDS]}),
+                (None, {"fields": [*_form_of(request).asked_fields]}),
+                (_("For whom, and from when"), options),
             ]
         experts = "required_experts" if self._may_edit(request, obj) else "experts"
         return [
-            (None, {"fields": ["state", *self._identity(obj)]}),
+            (None, {"fields": ["stage", *self._identity(obj)]}),
             (_("For whom, and from when"), {"fields": [experts, *self._options(request, obj)]}),
-            (_("What is known of it"), {"fields": self._facts(obj)}),
+            (_("Dates and file"), {"fields": self._facts(obj)}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: BundleRelease | None = None) -> list[str]:
@@ -153,7 +178,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
         if obj is None:
             return []
         options = [] if self._may_edit(request, obj) else ["experts", *self._options(request, obj)]
-        return ["state", *self._identity(obj), *options, *self._facts(obj)]
+        return ["stage", *self._identity(obj), *options, *self._facts(obj)]
 
     def _identity(self, obj: BundleRelease) -> list[str]:
         return [name for name in IDENTITY_FIELDS if name != "chapter" or obj.chapter]
@@ -200,8 +225,9 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
         if obj.state != State.PUBLISHED:
             publish = _("Publish") if obj.state == State.DRAFT else _("Publish again")
             return {"publish": publish, "schedule": _("Schedule"), **verify}
+        reschedule = {"reschedule": _("Change the time")} if obj.is_scheduled else {}
         widen = {"widen": _("Widen the rollout")} if obj.rollout_basis_points < WHOLE_ROLLOUT else {}
-        return {**widen, "withdraw": _("Withdraw"), **verify}
+        return {**reschedule, **widen, "withdraw": _("Withdraw"), **verify}
 
     # --- Uploading, changing, deleting: the services do it, in transactions of their own, and keep the audit ---
 
@@ -300,6 +326,13 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
     def schedule(self, request: HttpRequest, releases: QuerySet[BundleRelease]) -> HttpResponse | None:
         return self._act(request, releases, ScheduleForm)
 
+    @admin.action(
+        description=gettext_lazy("Change the time of scheduled ones, with those published together"),
+        permissions=["publish"],
+    )
+    def reschedule(self, request: HttpRequest, releases: QuerySet[BundleRelease]) -> HttpResponse | None:
+        return self._act(request, releases, RescheduleForm)
+
     @admin.action(description=gettext_lazy("Widen the rollout, with those published together"), permissions=["publish"])
     def widen(self, request: HttpRequest, releases: QuerySet[BundleRelease]) -> HttpResponse | None:
         return self._act(request, releases, WidenForm)
@@ -319,7 +352,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
                 with slow_place():
                     verify_release(release=release, principal=acting(request))
             except ApiError as error:
-                self.message_user(request, f"{label(release)}: {refusal_text(error)}", messages.ERROR)
+                self.message_user(request, labelled(label(release), refusal_text(error)), messages.ERROR)
             else:
                 text = _("The stored file of %(release)s is as it should be.") % {"release": label(release)}
                 self.message_user(request, text, messages.SUCCESS)
@@ -331,7 +364,8 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
         confirmed = request.POST if "confirmed" in request.POST else None
         chosen = self._seen(request) if confirmed else _some(releases)
         for release in chosen:
-            if release.state not in form_class.states:
+            # What became of it since it was confirmed is for the service to say, and to keep in the audit.
+            if release.state not in form_class.states or not (confirmed or form_class.may_have(release)):
                 raise drafts.refusal(form_class.refusal, release)
         form = form_class(releases=chosen, principal=acting(request), data=confirmed)
         if form.is_valid():
@@ -354,7 +388,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
         return TemplateResponse(request, "admin/updates/act.html", context)
 
     def _seen(self, request: HttpRequest) -> list[BundleRelease]:
-        """Return the chosen releases, each in the state in which whoever decides on it has seen it.
+        """Return the chosen releases, each in the state and with the time with which whoever decides has seen it.
 
         So the service refuses what somebody else did to them meanwhile. They are looked up without the list's filters,
         which they may not match any more.
@@ -365,12 +399,15 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
             raise ApiError(ErrorCode.BUNDLE_RELEASE_CONFLICT, _("One of these releases is gone. Nothing was done."))
         for release in found:
             release.state = request.POST.get(f"state-{release.pk}", release.state)
+            if f"time-{release.pk}" in request.POST:
+                release.publish_at = _moment(request.POST[f"time-{release.pk}"])
         return found
 
     def _tell_of_act(self, request: HttpRequest, form: ActForm) -> None:
         changed = self.get_queryset(request).filter(pk__in=[release.pk for release in form.act.releases])
         changed = changed.order_by("bundle_type", "scope_id", "version")
-        self.message_user(request, f"{form.done()}: {labels(changed)}.", messages.SUCCESS)
+        text = _("%(done)s: %(releases)s.") % {"done": form.done(), "releases": labels(changed)}
+        self.message_user(request, text, messages.SUCCESS)
         self._tell(request, form.act.notices)
 
     def _tell(self, request: HttpRequest, notices: Iterable[StrOrPromise]) -> None:
@@ -442,6 +479,14 @@ def _some(releases: QuerySet[BundleRelease]) -> list[BundleRelease]:
         message = _("None of the chosen releases is in this list any more. Nothing was done.")
         raise ApiError(ErrorCode.BUNDLE_RELEASE_CONFLICT, message)
     return chosen
+
+
+def _moment(text: str) -> datetime | None:
+    """Read a time that a page of ours has sent back; None for one that was tampered with."""
+    try:
+        return parse_datetime(text)
+    except ValueError:
+        return None
 
 
 def _page_of(releases: Sequence[BundleRelease]) -> str:

@@ -13,7 +13,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
@@ -66,10 +65,9 @@ class Scope:
 
     @property
     def upload_url(self) -> str:
-        """Where a release of it is uploaded, filled in as far as it is known."""
-        fields = {"chapter": str(self.chapter.pk)} if self.chapter else {"scope_id": self.scope_id}
-        query = urlencode({"bundle_type": str(self.bundle_type.value), **fields})
-        return f"{reverse('admin:updates_bundlerelease_add')}?{query}"
+        """Where a release of it is uploaded, with what the archive may not know."""
+        address = reverse("admin:updates_bundlerelease_add")
+        return f"{address}?{urlencode({'chapter': str(self.chapter.pk)})}" if self.chapter else address
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +229,7 @@ def _overview(model_admin: "ModelAdmin[BundleRelease]", request: HttpRequest, sc
     current = find_current(bundle_type=scope.bundle_type, scope_id=scope.scope_id)
     under_way = _under_way(scope, current)
     progress = rollouts_progress(releases=[*under_way, *([current] if current else [])])
-    now = timezone.now()
-    offers = [
-        Offer(release, AdoptionBox(progress[release.pk]), release.publish_at is None or release.publish_at <= now)
-        for release in under_way
-    ]
+    offers = [Offer(release, AdoptionBox(progress[release.pk]), now=not release.is_scheduled) for release in under_way]
     releases = _releases(scope).order_by("-published_at", "-created_at", "-pk")
     page = model_admin.get_paginator(request, releases, RELEASES_PER_PAGE).get_page(request.GET.get(PAGE_VAR, 1))
     return {
@@ -245,7 +239,7 @@ def _overview(model_admin: "ModelAdmin[BundleRelease]", request: HttpRequest, sc
             Row(
                 release,
                 is_current=release == current,
-                is_scheduled=release.state == State.PUBLISHED and bool(release.publish_at and release.publish_at > now),
+                is_scheduled=release.is_scheduled,
             )
             for release in page
         ],

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 from django_stubs_ext import StrOrPromise
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
@@ -23,7 +23,7 @@ from config import limits
 from config.admin import ModelAdmin
 from config.errors import ApiError
 from config.urlbase import public_base_url
-from updates.admin.common import ObjectActionsMixin, add_refusal, minute
+from updates.admin.common import ObjectActionsMixin, add_refusal, listed, minute
 from updates.models import FIXED_SCOPES, Ability, ApiToken, BundleType
 from updates.principals import person
 from updates.services import tokens
@@ -49,6 +49,10 @@ ABILITY_NAMES: Final[Mapping[str, StrOrPromise]] = {
 """What people call the abilities, where there is little room."""
 
 
+_REVOKED: Final = [{"changed": {"fields": [gettext_noop("the state to “Revoked”")]}}]
+"""For the token's history, in the form that Django puts into the reader's language: "Changed …"."""
+
+
 def _default_expiry() -> datetime:
     return timezone.now() + _DEFAULT_LIFETIME
 
@@ -57,7 +61,7 @@ class TokenForm(forms.ModelForm[ApiToken]):
     """A new token. Making it is the last step of validating the form, so that what the service refuses is an error."""
 
     abilities = forms.MultipleChoiceField(
-        label=gettext_lazy("It may"),
+        label=gettext_lazy("What the token may do"),
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=gettext_lazy("No more than you may do yourself."),
     )
@@ -138,13 +142,13 @@ class ApiTokenAdmin(ObjectActionsMixin, ModelAdmin[ApiToken]):
     def maker(self, token: ApiToken) -> str:
         return token.created_by.email if token.created_by else ""
 
-    @admin.display(description=gettext_lazy("May"))
+    @admin.display(description=gettext_lazy("What it may do"))
     def may(self, token: ApiToken) -> str:
         return str(capfirst(_abilities(token)))
 
-    @admin.display(description=gettext_lazy("For"))
+    @admin.display(description=gettext_lazy("For which bundles"))
     def bounds(self, token: ApiToken) -> str:
-        types = ", ".join(str(BundleType(value).label) for value in token.bundle_types if value in BundleType.values)
+        types = listed(BundleType(value).label for value in token.bundle_types if value in BundleType.values)
         bundles = types or _("all bundles")
         if token.course is None:
             return bundles
@@ -206,7 +210,11 @@ class ApiTokenAdmin(ObjectActionsMixin, ModelAdmin[ApiToken]):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         context |= {"show_delete": False, "show_save_and_add_another": False, "show_save_and_continue": False}
-        return super().render_change_form(request, context, *args, **kwargs)
+        response = super().render_change_form(request, context, *args, **kwargs)
+        token = kwargs.get("obj")
+        if token and not _may_revoke(request, token):
+            context["object_actions"] = {}  # the answer is rendered later
+        return response
 
     # --- Making and revoking ---
 
@@ -242,6 +250,11 @@ class ApiTokenAdmin(ObjectActionsMixin, ModelAdmin[ApiToken]):
     @admin.action(description=gettext_lazy("Revoke: these stop at once, for good"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> HttpResponse | None:
         standing = [token for token in chosen if token.revoked_at is None]
+        if not all(_may_revoke(request, token) for token in standing):
+            self.message_user(
+                request, _("You may revoke only API tokens that you made. Nothing was done."), messages.ERROR
+            )
+            return None
         if standing and "confirmed" not in request.POST:
             context = {
                 **self.admin_site.each_context(request),
@@ -254,7 +267,7 @@ class ApiTokenAdmin(ObjectActionsMixin, ModelAdmin[ApiToken]):
             return TemplateResponse(request, "admin/updates/apitoken/revoke.html", context)
         ended = [token for token in standing if tokens.revoke_token(token=token)]
         for token in ended:
-            self.log_change(request, token, "Revoked.")
+            self.log_change(request, token, _REVOKED)
         level = messages.SUCCESS if ended else messages.WARNING
         self.message_user(
             request, _("Revoked %(ended)s of %(chosen)s tokens.") % {"ended": len(ended), "chosen": len(chosen)}, level
@@ -262,8 +275,13 @@ class ApiTokenAdmin(ObjectActionsMixin, ModelAdmin[ApiToken]):
         return None
 
 
+def _may_revoke(request: HttpRequest, token: ApiToken) -> bool:
+    """Others' tokens are for superusers: a pipeline of theirs would stop."""
+    return bool(request.user.is_superuser or token.created_by_id == request.user.pk)
+
+
 def _abilities(token: ApiToken) -> str:
-    return ", ".join(str(ABILITY_NAMES.get(name, name)) for name in token.abilities)
+    return listed(ABILITY_NAMES.get(name, name) for name in token.abilities)
 
 
 def _example_of(token: ApiToken) -> Mapping[str, str]:

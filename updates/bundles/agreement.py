@@ -8,6 +8,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
+from config.errors import joined
 from updates.bundles.base import BundleError, Fault, excerpt
 from updates.bundles.manifest import (
     FORMAT_VERSIONS,
@@ -28,7 +29,7 @@ _UNKNOWN: Final = object()
 def release_faults(manifest: Mapping[str, Any], *, bundle_type: str, scope_id: str, version: str) -> Iterator[Fault]:
     """Yield where a manifest contradicts the release that it is for."""
     if manifest.get("format_version") not in FORMAT_VERSIONS:
-        text = format_lazy(_("format_version must be one of {formats}."), formats=", ".join(FORMAT_VERSIONS))
+        text = format_lazy(_("format_version must be one of {formats}."), formats=joined(FORMAT_VERSIONS))
         yield Fault(MANIFEST_NAME, text)
     yield from _differs("bundle_type", manifest, bundle_type)
     if scope_warning(manifest, bundle_type=bundle_type, scope_id=scope_id) is None:

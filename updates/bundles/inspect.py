@@ -5,7 +5,7 @@ import io
 import os
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import IO
+from typing import IO, Any
 
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
@@ -19,6 +19,16 @@ from updates.bundles.tar import Kind, Member, TarReader
 from updates.bundles.tree import Content, Node, Tree
 from updates.bundles.unpacking import BLOCK_BYTES, Unpacking, too_large
 from updates.models import BundleType
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What was read of an archive that is none of the broken ones; whether it is a bundle is yet to be compared."""
+
+    sha256: str
+    size_bytes: int
+    manifest: dict[str, Any]
+    tree: Tree
 
 
 def inspect_bundle(
@@ -35,6 +45,16 @@ def inspect_bundle(
     Raises:
         BundleError: with the faults, at most `BUNDLE_FAULTS_MAX`, and how many more there are.
     """
+    archive = read_archive(file, sha256=sha256)
+    return compare_archive(archive, bundle_type=bundle_type, scope_id=scope_id, version=version)
+
+
+def read_archive(file: IO[bytes], *, sha256: str | None = None) -> Archive:
+    """Read an archive to its end, for whoever learns from its manifest what release it is for.
+
+    Raises:
+        BundleError: its structure is broken, or it has no readable manifest.
+    """
     digest = hashlib.sha256()
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -45,16 +65,21 @@ def inspect_bundle(
         raw, tree = _read_contents(file, None if sha256 else digest)
     finally:
         file.seek(0)
-    manifest = parse_manifest(raw)
+    return Archive(sha256 or digest.hexdigest(), size, parse_manifest(raw), tree)
+
+
+def compare_archive(archive: Archive, *, bundle_type: str, scope_id: str, version: str) -> Inspection:
+    """Compare an archive with its manifest and with the release that it is for. Raises as `inspect_bundle`."""
+    manifest = archive.manifest
     refuse_if_any(
         chain(
             release_faults(manifest, bundle_type=bundle_type, scope_id=scope_id, version=version),
-            content_faults(manifest, tree),
-            prompt_faults(manifest, tree) if bundle_type == BundleType.CHAPTER else (),
+            content_faults(manifest, archive.tree),
+            prompt_faults(manifest, archive.tree) if bundle_type == BundleType.CHAPTER else (),
         )
     )
     warnings = (scope_warning(manifest, bundle_type=bundle_type, scope_id=scope_id), emptiness_warning(manifest))
-    return Inspection(sha256 or digest.hexdigest(), size, manifest, tuple(filter(None, warnings)))
+    return Inspection(archive.sha256, archive.size_bytes, manifest, tuple(filter(None, warnings)))
 
 
 @dataclass(slots=True)

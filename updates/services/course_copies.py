@@ -4,12 +4,14 @@ The bytes aren't copied: the new releases name those of the old ones, wherever t
 they stay there and never change, and whoever may read a release may read what it names.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from config.errors import ApiError, ErrorCode
 from courses import services as courses
@@ -119,5 +121,8 @@ def _log(course: Course, source: Course, principal: Principal) -> None:
         object_id=str(course.pk),
         object_repr=str(course)[:200],
         action_flag=ADDITION,
-        change_message=f"Copied from {source.course_code}.",
+        # In the form that Django puts into the reader's language: "Added …".
+        change_message=json.dumps(
+            [{"added": {"name": gettext_noop("as a copy of the course"), "object": source.course_code}}]
+        ),
     )

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import IO, Any, Final
 
@@ -22,12 +22,12 @@ from courses.selectors import canonical_uuid
 from storage.artifacts import artifact_size, delete_artifact, store_artifact
 from updates import audit
 from updates.audit import Action, Entry
-from updates.bundles.base import BundleError, Inspection
-from updates.bundles.inspect import inspect_bundle
-from updates.bundles.manifest import MINIMUM_VERSIONS, minimum_version_of, required_experts_of
+from updates.bundles.base import BundleError, Fault, Inspection, excerpt
+from updates.bundles.inspect import compare_archive, inspect_bundle, read_archive
+from updates.bundles.manifest import MANIFEST_NAME, MINIMUM_VERSIONS, minimum_version_of, required_experts_of
 from updates.models import Ability, BundleRelease, BundleType, chapter_scope_id
 from updates.principals import Principal
-from updates.selectors import find_current, find_release, missing_experts
+from updates.selectors import find_chapter, find_current, find_release, missing_experts
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,32 @@ class ReleaseOptions:
     rollout_basis_points: int = 10_000
     publish_at: datetime | None = None
 
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a release is of, and which version: no two have the same."""
+
+    bundle_type: str
+    scope_id: str
+    version: str
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"bundle_type": self.bundle_type, "scope_id": self.scope_id, "version": self.version}
+
+    @property
+    def cut(self) -> "Identity":
+        """The same, no longer than the audit has room for: a manifest may state anything."""
+        return Identity(**{name: value[: _most_characters(name)] for name, value in self.fields.items()})
+
+
+def _most_characters(name: str) -> int | None:
+    most: int | None = getattr(BundleRelease._meta.get_field(name), "max_length", None)
+    return most
+
+
+UNKNOWN: Final = Identity("", "", "")
+"""Of an archive that doesn't say what it is; the audit's entry of its refusal has it."""
 
 OPTION_NAMES: Final = tuple(option.name for option in fields(ReleaseOptions))
 """They are fields of a release by the same names."""
@@ -96,25 +122,43 @@ def upload_draft(
             version goes on.
     """
     options = options or ReleaseOptions()
-    draft = _make_release(
-        bundle_type=bundle_type,
-        scope_id=scope_id,
-        version=version,
-        artifact_key=artifact_key(bundle_type=bundle_type, scope_id=scope_id, version=version),
-        principal=principal,
-        options=options,
-    )
+    draft = _make_stored_release(Identity(bundle_type, scope_id, version), principal, options)
     with audit.recording_refusals(Action.CREATED, [draft], principal):
-        found = inspect(file, draft, sha256=sha256)
-        _describe_bytes(draft, sha256=found.sha256, size_bytes=found.size_bytes, manifest=found.manifest)
-        _fill_from_manifest(draft, options)
-        with holding_key(draft.artifact_key):
-            existing = find_release(bundle_type=bundle_type, scope_id=scope_id, version=version)
-            if existing is not None:
-                _take_place_of(existing, draft)
-                _refuse_other_bytes(existing, draft)
-            _store(draft, file)
-            return _insert_draft(draft, principal, found.warnings)
+        return _take_in(draft, inspect(file, draft, sha256=sha256), file, principal, options)
+
+
+def upload_archive(
+    *,
+    file: IO[bytes],
+    principal: Principal,
+    chapter: Chapter | None = None,
+    options: ReleaseOptions | None = None,
+    sha256: str | None = None,
+) -> Draft:
+    """Like `upload_draft`, for whoever has nothing but the archive: its manifest says what it is and which version.
+
+    A manifest may name the chapter alone, or a course that is elsewhere or of another semester: then the chapter has
+    to be given. What else contradicts the manifest is refused.
+
+    Args:
+        chapter: that the archive is for, in place of the one that the manifest names.
+
+    Raises:
+        ApiError: as `upload_draft`; BUNDLE_INVALID also for a manifest that doesn't say what it is; VALIDATION_ERROR
+            for `chapter` when it is needed, or is given for what is no chapter's.
+    """
+    principal.require(Ability.UPLOAD)
+    options = options or ReleaseOptions()
+    with audit.recording_refusals(Action.CREATED, [UNKNOWN], principal), _telling_faults():
+        archive = read_archive(file, sha256=sha256)
+        stated = _identity_of(archive.manifest)
+    identity = _with_chapter(stated, chapter)
+    with audit.recording_refusals(Action.CREATED, [identity.cut], principal):
+        draft = _make_stated_release(identity, principal, options)
+    with audit.recording_refusals(Action.CREATED, [draft], principal):
+        with _telling_faults():
+            found = compare_archive(archive, **identity.fields)
+        return _take_in(draft, found, file, principal, options)
 
 
 def register_draft(
@@ -218,7 +262,7 @@ def inspect(file: IO[bytes], release: BundleRelease, *, sha256: str | None = Non
     Raises:
         ApiError: BUNDLE_INVALID, with each fault and the file that it is about.
     """
-    try:
+    with _telling_faults():
         return inspect_bundle(
             file,
             bundle_type=release.bundle_type,
@@ -226,11 +270,19 @@ def inspect(file: IO[bytes], release: BundleRelease, *, sha256: str | None = Non
             version=release.version,
             sha256=sha256,
         )
+
+
+@contextmanager
+def _telling_faults() -> Iterator[None]:
+    try:
+        yield
     except BundleError as error:
-        details: list[FieldError] = [
-            {"field": fault.path or "archive", "message": fault.reason} for fault in error.faults
-        ]
-        raise ApiError(ErrorCode.BUNDLE_INVALID, error.faults[0].sentence, details) from error
+        raise _invalid_bundle(error.faults) from error
+
+
+def _invalid_bundle(faults: Sequence[Fault]) -> ApiError:
+    details: list[FieldError] = [{"field": fault.path or "archive", "message": fault.reason} for fault in faults]
+    return ApiError(ErrorCode.BUNDLE_INVALID, faults[0].sentence, details)
 
 
 def artifact_key(*, bundle_type: str, scope_id: str, version: str) -> str:
@@ -291,6 +343,70 @@ def refusal(sentence: StrOrPromise, release: BundleRelease, **values: object) ->
     return ApiError(ErrorCode.BUNDLE_RELEASE_CONFLICT, format_lazy(sentence, release=str(release), **values))
 
 
+# --- What a manifest says -----------------------------------------------------------------------------------------
+
+
+def _identity_of(manifest: Mapping[str, Any]) -> Identity:
+    """Return what a manifest says that it is, as it says it.
+
+    Raises:
+        BundleError: it doesn't.
+    """
+    stated = {name: manifest.get(name) for name in ("bundle_type", "scope_id", "version")}
+    faults = [
+        Fault(MANIFEST_NAME, format_lazy(_("{name} is missing."), name=name))
+        for name, value in stated.items()
+        if not isinstance(value, str) or not value
+    ]
+    if faults:
+        raise BundleError(*faults)
+    identity = Identity(**{name: str(value) for name, value in stated.items()})
+    if identity.bundle_type not in BundleType.values:
+        text = format_lazy(
+            _("bundle_type is {stated}, but must be one of {types}."),
+            stated=excerpt(repr(identity.bundle_type)),
+            types=joined(BundleType.values),
+        )
+        raise BundleError(Fault(MANIFEST_NAME, text))
+    return identity
+
+
+def _with_chapter(stated: Identity, chapter: Chapter | None) -> Identity:
+    """Return the identity with a chapter's scope as releases have it: by the course's id.
+
+    Raises:
+        ApiError: VALIDATION_ERROR.
+    """
+    if stated.bundle_type != BundleType.CHAPTER:
+        if chapter is not None:
+            raise invalid_fields([{"field": "chapter", "message": _("Only a chapter's bundle has a chapter.")}])
+        return stated
+    if chapter is not None and chapter.chapter_code != stated.scope_id.rpartition("/")[2]:
+        message = format_lazy(_("The archive is for {stated}, not for this chapter."), stated=excerpt(stated.scope_id))
+        raise invalid_fields([{"field": "chapter", "message": message}])
+    chapter = chapter or find_chapter(stated.scope_id)
+    if chapter is None:
+        text = _("The archive is for {stated}, which names no chapter of a course here. Choose the chapter.")
+        message = format_lazy(text, stated=excerpt(stated.scope_id))
+        raise invalid_fields([{"field": "chapter", "message": message}])
+    return replace(stated, scope_id=chapter_scope_id(chapter.course_id, chapter.chapter_code))
+
+
+def _make_stated_release(identity: Identity, principal: Principal, options: ReleaseOptions) -> BundleRelease:
+    """Make the unsaved draft; what is wrong with its identity is a fault of the manifest, and nobody mistyped it."""
+    try:
+        return _make_stored_release(identity, principal, options)
+    except ApiError as error:
+        if error.code is not ErrorCode.VALIDATION_ERROR:
+            raise
+        faults = [
+            Fault(MANIFEST_NAME, format_lazy("{field}: {message}", **detail))
+            for detail in error.details
+            if detail["field"] in identity.fields
+        ]
+        raise (_invalid_bundle(faults) if faults else error) from error
+
+
 # --- Making the row -----------------------------------------------------------------------------------------------
 
 
@@ -316,6 +432,27 @@ def _make_release(
     principal.require(Ability.UPLOAD, [release])
     check_release(release, exclude={"sha256", "size_bytes", "manifest"})
     return release
+
+
+def _make_stored_release(identity: Identity, principal: Principal, options: ReleaseOptions) -> BundleRelease:
+    """Make the unsaved draft of an archive that goes into the store."""
+    key = artifact_key(**identity.fields)
+    return _make_release(**identity.fields, artifact_key=key, principal=principal, options=options)
+
+
+def _take_in(
+    draft: BundleRelease, found: Inspection, file: IO[bytes], principal: Principal, options: ReleaseOptions
+) -> Draft:
+    """Store an archive that was found right, and insert its draft."""
+    _describe_bytes(draft, sha256=found.sha256, size_bytes=found.size_bytes, manifest=found.manifest)
+    _fill_from_manifest(draft, options)
+    with holding_key(draft.artifact_key):
+        existing = find_release(bundle_type=draft.bundle_type, scope_id=draft.scope_id, version=draft.version)
+        if existing is not None:
+            _take_place_of(existing, draft)
+            _refuse_other_bytes(existing, draft)
+        _store(draft, file)
+        return _insert_draft(draft, principal, found.warnings)
 
 
 def _store(draft: BundleRelease, file: IO[bytes]) -> None:
@@ -425,15 +562,15 @@ def _hold_chapter(draft: BundleRelease) -> None:
 
 
 def _expert_warnings(release: BundleRelease) -> Iterator[StrOrPromise]:
-    missing = ", ".join(missing_experts([release], offered_from=release.publish_at))
+    missing = missing_experts([release], offered_from=release.publish_at)
     if missing:
         text = _("Before it can be published, these experts need a published release: {experts}.")
-        yield format_lazy(text, experts=missing)
+        yield format_lazy(text, experts=joined(missing))
     current = find_current(bundle_type=release.bundle_type, scope_id=release.scope_id)
     dropped = sorted(set(current.required_experts) - set(release.required_experts)) if current else []
     if dropped:
         text = _("It doesn't need these experts, which {release} needs: {experts}.")
-        yield format_lazy(text, release=str(current), experts=", ".join(dropped))
+        yield format_lazy(text, release=str(current), experts=joined(dropped))
 
 
 def _place_warnings(release: BundleRelease) -> Iterator[StrOrPromise]:

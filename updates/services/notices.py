@@ -17,6 +17,7 @@ from django_stubs_ext import StrOrPromise
 
 from accounts.selectors import count_active_devices
 from config import limits
+from config.errors import joined
 from updates.models import BundleRelease, BundleType
 from updates.selection import WHOLE_ROLLOUT, parse_version
 from updates.selectors import find_current, missing_experts, offered_by
@@ -62,6 +63,12 @@ def notices_of_publication(
 def notices_of_widening(releases: Sequence[BundleRelease], rollout_basis_points: int) -> list[StrOrPromise]:
     times = [release.publish_at for release in releases if release.publish_at]
     return list(_lagging_experts(releases, rollout_basis_points, max(times, default=None)))
+
+
+def notices_of_postponement(moved: Sequence[BundleRelease]) -> list[StrOrPromise]:
+    """Name what needs an expert that comes only after it now. Read after the times were changed."""
+    text = _("{release} needs {experts}, and is offered before that.")
+    return [format_lazy(text, release=str(d), experts=joined(missing)) for d, missing in _lacking(moved)]
 
 
 def notices_of_withdrawal(withdrawn: Sequence[BundleRelease]) -> list[StrOrPromise]:
@@ -137,13 +144,16 @@ def _last_of_their_scope(withdrawn: Sequence[BundleRelease]) -> Iterator[StrOrPr
 
 def _without_an_expert(withdrawn: Sequence[BundleRelease]) -> list[StrOrPromise]:
     """Name what is left without an expert that it needs."""
-    experts = sorted(release.scope_id for release in withdrawn if release.bundle_type == BundleType.EXPERTS)
-    if not experts:
-        return []
-    needs_one = reduce(or_, (Q(required_experts__contains=[expert]) for expert in experts))
     text = _("{release} needs {experts}, of which no release is published any more.")
-    return [
-        format_lazy(text, release=str(dependant), experts=", ".join(missing))
-        for dependant in BundleRelease.objects.filter(needs_one, state=State.PUBLISHED).order_by("scope_id", "version")
-        if (missing := missing_experts([dependant], offered_from=dependant.publish_at))
-    ]
+    return [format_lazy(text, release=str(d), experts=joined(missing)) for d, missing in _lacking(withdrawn)]
+
+
+def _lacking(experts_of: Sequence[BundleRelease]) -> Iterator[tuple[BundleRelease, list[str]]]:
+    """Yield the published releases that need an expert among these, and whose experts don't all come by their time."""
+    experts = sorted(release.scope_id for release in experts_of if release.bundle_type == BundleType.EXPERTS)
+    if not experts:
+        return
+    needs_one = reduce(or_, (Q(required_experts__contains=[expert]) for expert in experts))
+    for dependant in BundleRelease.objects.filter(needs_one, state=State.PUBLISHED).order_by("scope_id", "version"):
+        if missing := missing_experts([dependant], offered_from=dependant.publish_at):
+            yield dependant, missing

@@ -1,4 +1,4 @@
-"""Publishing, widening and withdrawing: what decides which release devices get.
+"""Publishing, scheduling, widening and withdrawing: what decides which release devices get.
 
 All these acts come one after the other, by one advisory lock: what an act looks at (which experts are published, which
 release is current) stays true until it is done. Each then locks the releases that it changes, in the order of their
@@ -30,7 +30,12 @@ from updates.principals import Principal
 from updates.selection import WHOLE_ROLLOUT
 from updates.selectors import missing_experts
 from updates.services.drafts import bytes_are_there, check_release, refusal
-from updates.services.notices import notices_of_publication, notices_of_widening, notices_of_withdrawal
+from updates.services.notices import (
+    notices_of_postponement,
+    notices_of_publication,
+    notices_of_widening,
+    notices_of_withdrawal,
+)
 
 _PUBLICATION_LOCK: Final = 7_201_001
 """Number of the advisory lock under which these acts come one after the other."""
@@ -40,6 +45,8 @@ State = BundleRelease.State
 
 _STATES: Final = {State.DRAFT: _("draft"), State.PUBLISHED: _("published"), State.WITHDRAWN: _("withdrawn")}
 """What a release is said to be."""
+
+TIME_IS_OVER: Final = _("This time is over. Choose one to come.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,11 @@ _TO_WITHDRAW: Final = _Precondition(
     (State.PUBLISHED,),
     _("The release {release} can't be withdrawn: only a published release can. Look at it again."),
     _("The release {release} can't be withdrawn: it is {state} since a moment ago. Look at it again."),
+)
+_TO_RESCHEDULE: Final = _Precondition(
+    (State.PUBLISHED,),
+    _("The time of {release} can't be changed: only a scheduled release has one. Look at it again."),
+    _("The time of {release} can't be changed: it is {state} since a moment ago. Look at it again."),
 )
 
 
@@ -151,6 +163,42 @@ def widen_rollout(*, releases: Sequence[BundleRelease], principal: Principal, ro
         notices = notices_of_widening(chosen, rollout_basis_points)
         if entries:
             audit.record(Action.WIDENED, entries, principal, notices)
+    return Act(chosen, notices)
+
+
+def reschedule_releases(*, releases: Sequence[BundleRelease], principal: Principal, publish_at: datetime) -> Act:
+    """Move the time of scheduled releases, and of those that were published with them. To the same time: no change.
+
+    A device that checks in the very moment at which the old time comes may still be offered them: a worker's picture of
+    the releases is up to `limits.CATALOGUE_MAX_AGE_SECONDS` old.
+
+    Args:
+        releases: as whoever decides has seen them; one that somebody moved since is refused.
+        publish_at: the new time, which is yet to come.
+
+    Raises:
+        ApiError: FORBIDDEN; VALIDATION_ERROR for a time that is over; BUNDLE_RELEASE_CONFLICT when one isn't
+            published, its time has come or was changed meanwhile, or an expert that one needs comes later.
+    """
+    with audit.recording_refusals(Action.RESCHEDULED, releases, principal), one_act_at_a_time():
+        chosen = _published_with(releases, principal, _TO_RESCHEDULE)
+        now = timezone.now()
+        for release in chosen:
+            _refuse_what_is_offered_already(release, now)
+        seen = {release.pk: release.publish_at for release in releases}
+        for release in chosen:
+            if release.publish_at != seen.get(release.pk, release.publish_at):
+                text = _("The time of {release} was changed to {time} UTC a moment ago. Look at it again.")
+                raise refusal(text, release, time=_minute(release.publish_at))
+        if publish_at <= now:
+            raise invalid_fields([{"field": "publish_at", "message": TIME_IS_OVER}])
+        _refuse_without_experts(chosen, publish_at)
+        rollout = max(release.rollout_basis_points for release in chosen)
+        notices = notices_of_publication(chosen, rollout, publish_at)
+        entries = [_change(release, publish_at=publish_at) for release in chosen if release.publish_at != publish_at]
+        notices += notices_of_postponement(chosen)
+        if entries:
+            audit.record(Action.RESCHEDULED, entries, principal, notices)
     return Act(chosen, notices)
 
 
@@ -335,13 +383,33 @@ def _refuse_what_can_not_be_offered(releases: Sequence[BundleRelease], publish_a
     for release in releases:
         if release.first_published_at is None:
             check_release(release)  # it may be older than a rule
+    _refuse_without_experts(releases, publish_at)
+
+
+def _refuse_without_experts(releases: Sequence[BundleRelease], publish_at: datetime | None) -> None:
     missing = missing_experts(releases, offered_from=publish_at)
     if missing:
         text = _(
             "These experts are required and have no published release: {experts}. "
             "Publish them before, or together with what needs them."
         )
-        raise ApiError(ErrorCode.BUNDLE_RELEASE_CONFLICT, format_lazy(text, experts=", ".join(missing)))
+        raise ApiError(ErrorCode.BUNDLE_RELEASE_CONFLICT, format_lazy(text, experts=joined(missing)))
+
+
+def _refuse_what_is_offered_already(release: BundleRelease, now: datetime) -> None:
+    if release.publish_at is None:
+        text = _("The time of {release} can't be changed: it was published without one, and devices are offered it.")
+        raise refusal(text, release)
+    if release.publish_at <= now:
+        text = _(
+            "The time of {release} can't be changed: it came at {time} UTC, and devices are offered the release since. "
+            "Withdraw it to take it back."
+        )
+        raise refusal(text, release, time=_minute(release.publish_at))
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
 
 
 def _share(release: BundleRelease) -> str:

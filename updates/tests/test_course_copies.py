@@ -159,7 +159,8 @@ def test_the_audit_tells_who_copied(course: Course, chapter: Chapter, staff: Act
         ("published", "staff@example.com", ""),
     ]
     entry = LogEntry.objects.get(object_id=str(made.pk))
-    assert (entry.user, entry.change_message) == (staff.user, "Copied from TST100.")
+    told = (entry.user, entry.get_change_message())
+    assert told == (staff.user, "Added as a copy of the course “TST100”.")
 
 
 def test_bytes_elsewhere(course: Course, chapter: Chapter) -> None:

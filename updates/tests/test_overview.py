@@ -11,6 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
+from pytest_django import Settings
 
 from config import limits
 from config.errors import ErrorCode
@@ -114,6 +115,33 @@ def test_what_was_withdrawn_since_is_marked(admin_page: Client) -> None:
     assert "App agents 1.0.0 Withdrawn since." in text_of(admin_page)
 
 
+def test_a_version_that_was_published_again_stands_there_once(admin_page: Client, staff: Actor) -> None:
+    first = published(APP, "1.0.0")
+    published(SHARED)
+    for _ in range(2):
+        withdraw(first)
+        publish(first)
+    response = admin_page.get(INDEX)
+    acts = response.context["report"].cards[0].context["acts"]
+
+    assert [[one.name for one in act.releases] for act in acts] == [["App agents 1.0.0"], ["Shared experts 1.0.0"]]
+    text = text_of(admin_page)
+    assert text.count("App agents 1.0.0") == 1
+    assert "Published 2 times before" in text
+    earlier = ReleaseEvent.objects.filter(action="published", release=first).order_by("pk")
+    assert [one.at for one in acts[0].releases[0].earlier] == [event.created_at for event in earlier[:2]][::-1]
+
+
+def test_what_of_an_act_was_published_again_since_is_left_out_of_it(admin_page: Client) -> None:
+    app, shared = draft(APP), draft(SHARED)
+    publish(app, shared)
+    withdraw(app, shared)
+    publish(shared)
+    acts = admin_page.get(INDEX).context["report"].cards[0].context["acts"]
+
+    assert [[one.name for one in act.releases] for act in acts] == [["Shared experts 1.0.0"], ["App agents 1.0.0"]]
+
+
 def test_a_rollout_is_shown_until_everybody_has_it(admin_page: Client) -> None:
     release = published(APP, rollout_basis_points=1_000)
     assert "10 % of the devices since" in text_of(admin_page)
@@ -155,7 +183,40 @@ def test_what_is_scheduled_is_told_and_no_reason_to_worry(admin_page: Client) ->
     text = text_of(admin_page)
     assert "Everything is all right." in text
     assert f"1 release is scheduled: it is offered from {at:%Y-%m-%d %H:%M} UTC on." in text
-    assert f"App agents 1.0.0 Offered from {at:%Y-%m-%d %H:%M} UTC on." in text
+    assert text.count(f"App agents 1.0.0 Offered from {at:%Y-%m-%d %H:%M} UTC on.") == 2, "published, and scheduled"
+
+
+def test_what_is_scheduled_does_not_stand_among_what_needs_a_look(admin_page: Client) -> None:
+    published(APP, publish_at=timezone.now() + timedelta(days=2))
+    fail_upload()
+    page = admin_page.get(INDEX).content.decode()
+    needs_a_look, _, rest = page.partition('<section class="overview-state urgent">')[2].partition("</section>")
+    assert "1 thing needs a look." in needs_a_look
+    assert "1 upload or act failed" in needs_a_look
+    assert "scheduled" not in needs_a_look
+    assert "1 release is scheduled" in rest
+
+
+def test_a_rollout_begins_at_its_time(admin_page: Client) -> None:
+    at = timezone.now() + timedelta(days=2)
+    release = published(APP, publish_at=at, rollout_basis_points=1_000)
+    stand_since(release, limits.ROLLOUT_STANDS_STILL_DAYS)
+    text = text_of(admin_page)
+    assert "10 % of the devices since" not in text
+    assert "Everything is all right." in text
+
+    came = timezone.now() - timedelta(hours=1)
+    BundleRelease.objects.filter(pk=release.pk).update(publish_at=came)
+    text = text_of(admin_page)
+    assert f"10 % of the devices since {came:%Y-%m-%d %H:%M} UTC." in text
+    assert "Everything is all right." in text, "it has not stood still yet"
+
+
+def test_a_later_release_takes_the_place_when_its_time_comes(admin_page: Client) -> None:
+    published(APP, "1.0.0", rollout_basis_points=1_000)
+    later = published(APP, "1.1.0", publish_at=timezone.now() + timedelta(days=2))
+    BundleRelease.objects.filter(pk=later.pk).update(publish_at=timezone.now())
+    assert "10 % of the devices since" not in text_of(admin_page)
 
 
 def test_an_upload_that_failed_needs_a_look_for_a_day_and_is_shown_for_a_week(admin_page: Client) -> None:
@@ -232,8 +293,13 @@ def _many(chapter: Chapter, number: int) -> None:
 
 @pytest.mark.parametrize("number", [1, limits.OVERVIEW_ROWS + 2])
 def test_it_costs_the_same_whatever_there_is(
-    admin_page: Client, chapter: Chapter, number: int, django_assert_num_queries: Callable[..., Any]
+    admin_page: Client,
+    chapter: Chapter,
+    number: int,
+    settings: Settings,
+    django_assert_num_queries: Callable[..., Any],
 ) -> None:
+    settings.ADMIN_OVERVIEW = ["updates.overview.overview"]
     _many(chapter, number)
     # Session and user; publications, rollouts, what is scheduled, failures, names of courses, progress, activity.
     with django_assert_num_queries(9):

@@ -18,6 +18,7 @@ from updates.services.publication import (
     Terms,
     ensure_published,
     publish_releases,
+    reschedule_releases,
     widen_rollout,
     withdraw_releases,
 )
@@ -353,6 +354,107 @@ def test_a_pipeline_may_ask_twice_but_does_not_bring_back_what_was_withdrawn() -
 
     with refused(ErrorCode.BUNDLE_RELEASE_CONFLICT, "was withdrawn"):
         ensure_published(release=again.releases[0], principal=SOMEBODY)
+
+
+# --- Moving a time --------------------------------------------------------------------------------------------------
+
+
+def in_days(days: int) -> datetime:
+    return (timezone.now() + timedelta(days=days)).replace(microsecond=0)
+
+
+def test_a_time_is_moved_earlier_and_later_and_the_same_again_changes_nothing() -> None:
+    release = published(APP, publish_at=in_days(2))
+    for at in (in_days(1), in_days(3)):
+        reschedule_releases(releases=[release], principal=SOMEBODY, publish_at=at)
+        release.refresh_from_db()
+        assert release.publish_at == at
+    events = release.events.count()
+
+    reschedule_releases(releases=[release], principal=SOMEBODY, publish_at=at)
+
+    assert release.events.count() == events
+
+
+def test_a_time_that_is_over_is_refused_by_the_service_too() -> None:
+    release = published(APP, publish_at=in_days(2))
+
+    with refused(ErrorCode.VALIDATION_ERROR, "publish_at: This time is over."):
+        reschedule_releases(releases=[release], principal=SOMEBODY, publish_at=timezone.now())
+
+
+def test_only_a_time_that_is_yet_to_come_is_moved() -> None:
+    at_once, drafted, gone = published(APP), draft(SHARED, publish_at=in_days(2)), published(("experts", "alpha"))
+    withdraw(gone)
+
+    with refused(ErrorCode.BUNDLE_RELEASE_CONFLICT, "was published without one"):
+        reschedule_releases(releases=[at_once], principal=SOMEBODY, publish_at=in_days(1))
+    for release in (drafted, gone):
+        with refused(ErrorCode.BUNDLE_RELEASE_CONFLICT, "only a scheduled release has one"):
+            reschedule_releases(releases=[release], principal=SOMEBODY, publish_at=in_days(1))
+
+
+def test_a_chapter_is_not_moved_before_its_expert(chapter: Chapter) -> None:
+    published(("experts", "alpha"), publish_at=in_days(2))
+    release = draft(chapter_scope(chapter), experts=("alpha",))
+    publish_releases(releases=[release], principal=SOMEBODY, terms=Terms(publish_at=in_days(3)))
+    release.refresh_from_db()
+
+    with refused(ErrorCode.BUNDLE_RELEASE_CONFLICT, "no published release: alpha"):
+        reschedule_releases(releases=[release], principal=SOMEBODY, publish_at=in_days(1))
+    reschedule_releases(releases=[release], principal=SOMEBODY, publish_at=in_days(4))
+
+
+def test_a_chapter_and_its_expert_that_were_published_together_are_moved_together(chapter: Chapter) -> None:
+    release, expert = draft(chapter_scope(chapter), experts=("alpha",)), draft(("experts", "alpha"))
+    publish_releases(releases=[release, expert], principal=SOMEBODY, terms=Terms(publish_at=in_days(2)))
+    release.refresh_from_db()
+
+    act = reschedule_releases(releases=[release], principal=SOMEBODY, publish_at=in_days(1))
+
+    assert {str(moved) for moved in act.releases} == {str(release), str(expert)}
+    assert [str(notice).partition(":")[0] for notice in act.notices] == ["Scheduled"]
+
+
+def test_an_expert_that_is_moved_behind_what_needs_it_is_told(chapter: Chapter) -> None:
+    expert = published(("experts", "alpha"), publish_at=in_days(1))
+    release = draft(chapter_scope(chapter), experts=("alpha",))
+    publish_releases(releases=[release], principal=SOMEBODY, terms=Terms(publish_at=in_days(2)))
+
+    act = reschedule_releases(releases=[expert], principal=SOMEBODY, publish_at=in_days(3))
+
+    assert f"{release} needs alpha, and is offered before that." in act.notices
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_move_a_time_at_the_same_moment_one_wins() -> None:
+    release = published(APP, publish_at=in_days(2))
+    one, two = seen(release), seen(release)
+
+    ended = outcomes(
+        lambda: reschedule_releases(releases=one, principal=SOMEBODY, publish_at=in_days(3)),
+        lambda: reschedule_releases(releases=two, principal=SOMEBODY, publish_at=in_days(4)),
+    )
+
+    assert sorted(ended) == ["BUNDLE_RELEASE_CONFLICT", "done"]
+    assert release.events.filter(action="rescheduled", refusal="").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_withdrawn_while_its_time_is_moved_stays_withdrawn() -> None:
+    for number in range(5):
+        release = published(APP, f"1.0.{number}", publish_at=in_days(2))
+        one, two = seen(release), seen(release)
+
+        ended = outcomes(
+            lambda: reschedule_releases(releases=one, principal=SOMEBODY, publish_at=in_days(3)),  # noqa: B023
+            lambda: withdraw_releases(releases=two, principal=SOMEBODY),  # noqa: B023
+        )
+
+        release.refresh_from_db()
+        assert ended[1] == "done"
+        assert release.state == "withdrawn"
+        assert (release.publish_at == two[0].publish_at) == (ended[0] == "BUNDLE_RELEASE_CONFLICT")
 
 
 # --- At the same moment -------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ from updates.tests.test_release_admin import archive, choose, confirm, plain, to
 pytestmark = pytest.mark.django_db
 
 CHINESE: Final = {
+    "a name and what is said of it\x04%(name)s: %(text)s": "%(name)s：%(text)s",
+    "between the items of a list\x04, ": "、",
     "This is not a gzip file: a bundle is a .tar.gz.": "这不是gzip文件。",
     "It has {size} bytes, but the manifest says {stated}.": "它有{size}字节，清单说{stated}。",
     "Roll-back: {release} takes the place of {version}.": "回滚：{release}取代{version}。",
@@ -116,7 +118,7 @@ def test_a_fault_of_a_file_keeps_its_values(reader: Client, pipeline: APIClient)
 
     page = upload(reader, raw)
 
-    assert page.context["adminform"].form.errors["archive"] == ["a{0}.md: 它有4字节，清单说1。"]
+    assert page.context["adminform"].form.errors["archive"] == ["a{0}.md：它有4字节，清单说1。"]
     assert last_event().refusal == "a{0}.md: It has 4 bytes, but the manifest says 1."
     assert error_of(pipelines.upload(pipeline, raw))["details"] == [
         {"field": "a{0}.md", "message": "It has 4 bytes, but the manifest says 1."}
@@ -126,10 +128,12 @@ def test_a_fault_of_a_file_keeps_its_values(reader: Client, pipeline: APIClient)
 def test_a_field_that_the_model_refuses(reader: Client, pipeline: APIClient) -> None:
     raw = packed(with_manifest({}, version="one")).getvalue()
 
-    page = upload(reader, raw, version="one")
+    page = upload(reader, raw)
+    assert last_event().refusal == "bundle.manifest.json: version: This must be a semantic version such as 1.2.3."
     answer = pipelines.upload(pipeline, raw, version="one")
 
-    assert page.context["adminform"].form.errors["version"] == ["必须是版本号。"]
+    (fault,) = page.context["adminform"].form.errors["archive"]
+    assert fault.endswith("version: 必须是版本号。")
     assert error_of(answer)["message"] == "version: This must be a semantic version such as 1.2.3."
 
 
@@ -139,7 +143,7 @@ def test_a_field_that_the_page_has_not_goes_by_its_label(reader: Client) -> None
 
     page = confirm(reader, "publish", release, rollout_percent="100")
 
-    assert page.context["form"].non_field_errors() == ["所需专家: 必须是专家列表。"]
+    assert page.context["form"].non_field_errors() == ["所需专家：必须是专家列表。"]
     reader.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
     page = confirm(reader, "publish", release, rollout_percent="100")
     assert page.context["form"].non_field_errors() == [
@@ -182,7 +186,7 @@ def test_a_list_within_a_message_is_too(chapter: Chapter) -> None:
 
     message = refused.value.message
     with translation.override("zh-hans"):
-        assert str(message) == f"条件不同：{releases[0]}是50 %和现在, {releases[1]}是100 %和现在。"
+        assert str(message) == f"条件不同：{releases[0]}是50 %和现在、{releases[1]}是100 %和现在。"
         assert in_english(message) == (
             "Releases that are published together need the same rollout and the same time: "
             f"{releases[0]} has 50 %, now, {releases[1]} has 100 %, now."

@@ -16,11 +16,13 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from config import limits
-from courses.models import Chapter
+from courses.models import Chapter, Course
 from storage.artifacts import artifact_exists, open_artifact, store_artifact
 from tests.cast import Actor, make_actor
+from updates.catalogue import catalogue
 from updates.models import BundleRelease, ReleaseEvent
 from updates.services import drafts
+from updates.services.publication import Terms, publish_releases
 from updates.tests.archives import packed, with_manifest
 from updates.tests.shelf import APP, SHARED, SOMEBODY, a_bundle, chapter_scope, draft, publish, published, withdraw
 
@@ -29,10 +31,7 @@ LIST = "/admin/updates/bundlerelease/"
 pytestmark = pytest.mark.django_db
 
 FORM = {
-    "bundle_type": "app_agents",
     "chapter": "",
-    "scope_id": "core",
-    "version": "1.0.0",
     "is_mandatory": "on",
     "min_desktop_version": "",
     "min_sidecar_version": "",
@@ -193,7 +192,7 @@ def test_the_forms_for_a_new_release_have_a_bounded_number_of_queries(
     for page in (f"{LIST}add/", f"{LIST}add/?by=url"):
         admin_page.get(page)
         with django_assert_num_queries(2):  # session, user
-            assert "Kind of bundle" in admin_page.get(page).content.decode()
+            assert "Minimum desktop version" in admin_page.get(page).content.decode()
 
 
 def test_the_page_before_deleting_has_a_bounded_number_of_queries(
@@ -255,7 +254,7 @@ def test_a_minimum_that_is_left_empty_is_for_the_manifest_to_say(admin_page: Cli
 def test_warnings_are_told(admin_page: Client, chapter: Chapter) -> None:
     raw = bundle_of(("chapter", "ch1_intro"), experts=("alpha",))
 
-    response = upload(admin_page, raw, bundle_type="chapter", scope_id="", chapter=str(chapter.pk))
+    response = upload(admin_page, raw, chapter=str(chapter.pk))
 
     text = told(admin_page.get(response.url))
     assert "need a published release: alpha" in text
@@ -278,13 +277,75 @@ def test_no_transaction_is_open_while_an_archive_is_stored(
     assert seen == [False]
 
 
-def test_the_scope_of_a_chapter_follows_from_the_chapter(admin_page: Client, chapter: Chapter) -> None:
-    raw = bundle_of(("chapter", "ch1_intro"))
+@pytest.mark.parametrize(
+    "scope",
+    [("app_agents", "core"), ("experts_shared", "shared"), ("experts", "alpha"), ("chapter", "tst100/ch1_intro")],
+)
+def test_the_archive_is_all_that_an_upload_needs(admin_page: Client, chapter: Chapter, scope: tuple[str, str]) -> None:
+    raw = bundle_of(scope, "2.1.0")
 
-    assert upload(admin_page, raw, bundle_type="chapter", scope_id="", chapter=str(chapter.pk)).status_code == 302
+    page = admin_page.post(f"{LIST}add/", {"archive": archive(raw), "rollout_basis_points": "100"}, follow=True)
 
     release = BundleRelease.objects.get()
+    expected = chapter_scope(chapter) if scope[0] == "chapter" else scope
+    assert (release.bundle_type, release.scope_id, release.version) == (*expected, "2.1.0")
+    assert release.chapter == (chapter if scope[0] == "chapter" else None)
+    assert "It is a draft until somebody publishes it." in told(page)
+
+
+def test_the_form_for_an_upload_asks_for_nothing_that_the_archive_says(admin_page: Client) -> None:
+    page = admin_page.get(f"{LIST}add/")
+
+    assert not {"bundle_type", "scope_id", "version"} & set(page.context["adminform"].form.fields)
+
+
+def test_a_chapter_is_chosen_where_the_archive_names_no_course(admin_page: Client, chapter: Chapter) -> None:
+    raw = bundle_of(("chapter", "ch1_intro"))
+
+    (error,) = upload(admin_page, raw).context["adminform"].form.errors["chapter"]
+    assert error == "The archive is for ch1_intro, which names no chapter of a course here. Choose the chapter."
+    assert not BundleRelease.objects.exists()
+
+    assert upload(admin_page, raw, chapter=str(chapter.pk)).status_code == 302
+    release = BundleRelease.objects.get()
     assert (release.scope_id, release.chapter) == (f"{chapter.course_id}/ch1_intro", chapter)
+
+
+def test_a_chosen_chapter_takes_the_place_of_another_course_but_not_of_another_chapter(
+    admin_page: Client, chapter: Chapter
+) -> None:
+    elsewhere = Course.objects.create(course_code="OTHER", title="Other")
+    copy = Chapter.objects.create(course=elsewhere, chapter_code="ch1_intro", title="Introduction")
+    raw = bundle_of(chapter_scope(chapter))
+
+    assert upload(admin_page, raw, chapter=str(copy.pk)).status_code == 302
+    assert BundleRelease.objects.get().chapter == copy
+
+    another = chapter.course.chapters.get(chapter_code="ch2_more")
+    (error,) = upload(admin_page, raw, chapter=str(another.pk)).context["adminform"].form.errors["chapter"]
+    assert error == "The archive is for TST100/ch1_intro, not for this chapter."
+    assert BundleRelease.objects.get().chapter == copy
+
+
+def test_after_a_refusal_all_is_kept_but_the_file(admin_page: Client, chapter: Chapter) -> None:
+    response = upload(
+        admin_page,
+        b"no archive",
+        chapter=str(chapter.pk),
+        is_mandatory="",
+        min_desktop_version="0.3.0",
+        rollout_basis_points="5",
+        publish_at_0="2099-01-02",
+        publish_at_1="03:04",
+    )
+
+    form = response.context["adminform"].form
+    kept = {name: form[name].value() for name in ("chapter", "is_mandatory", "rollout_basis_points", "publish_at")}
+    assert kept["publish_at"] == ["2099-01-02", "03:04"]
+    assert (kept["chapter"], kept["is_mandatory"], kept["rollout_basis_points"]) == (str(chapter.pk), False, "5")
+    assert "Choose the file once more: browsers don" in plain(response)
+    assert "TST100 ch1_intro: Introduction" in response.content.decode()
+    assert "Choose the file once more" not in plain(admin_page.get(f"{LIST}add/"))
 
 
 def test_a_chapter_is_found_by_its_course_code(admin_page: Client, chapter: Chapter) -> None:
@@ -298,11 +359,29 @@ def test_a_chapter_is_found_by_its_course_code(admin_page: Client, chapter: Chap
     [
         (b"no archive", {}, ["gzip"]),
         (packed({"a.md": b"a"}).getvalue(), {}, ["bundle.manifest.json"]),
-        (packed(with_manifest({})).getvalue(), {"version": "2.0.0"}, ["version", "2.0.0"]),
+        (packed(with_manifest({}, version="1.0")).getvalue(), {}, ["version", "semantic version"]),
+        (packed(with_manifest({}, version=None)).getvalue(), {}, ["version is missing"]),
+        (packed(with_manifest({}, version="1." * 200)).getvalue(), {}, ["version"]),
+        (packed(with_manifest({}, bundle_type="agents")).getvalue(), {}, ["'agents'", "app_agents, experts_shared"]),
+        (packed(with_manifest({}, bundle_type=[1])).getvalue(), {}, ["bundle_type is missing"]),
+        (packed(with_manifest({}, scope_id="other")).getvalue(), {}, ["scope_id", "core"]),
+        (packed(with_manifest({}, scope_id="../core" * 50)).getvalue(), {}, ["scope_id"]),
         (packed({**with_manifest({}), "a.md": b"a"}).getvalue(), {}, ["a.md: "]),
         (b"", {}, ["empty"]),
     ],
-    ids=["no archive", "no manifest", "another version", "a file that is not listed", "empty"],
+    ids=[
+        "no archive",
+        "no manifest",
+        "no version",
+        "version missing",
+        "a long version",
+        "no kind",
+        "a kind of another type",
+        "another scope",
+        "a long scope",
+        "a file that is not listed",
+        "empty",
+    ],
 )
 def test_a_bad_archive_is_an_error_of_the_form(
     admin_page: Client, artifact_root: Path, raw: bytes, fields: dict[str, str], words: list[str]
@@ -316,6 +395,18 @@ def test_a_bad_archive_is_an_error_of_the_form(
     assert form["min_desktop_version"].value() == "0.3.0", "what was entered is kept"
     assert not BundleRelease.objects.exists()
     assert not list(artifact_root.rglob("*.gz"))
+
+
+def test_a_refused_archive_that_does_not_say_what_it_is_stands_in_the_audit(admin_page: Client) -> None:
+    upload(admin_page, b"no archive")
+
+    (event,) = ReleaseEvent.objects.all()
+    assert (event.action, event.release, event.bundle_type) == ("created", None, "")
+    audit = "/admin/updates/releaseevent/"
+    for address in (audit, f"{audit}{event.pk}/change/", "/admin/"):
+        shown = plain(admin_page.get(address))
+        assert "Unreadable archive" in shown, address
+        assert "This is not a gzip file" in shown
 
 
 def test_each_fault_of_an_archive_is_named_with_its_file(admin_page: Client) -> None:
@@ -340,14 +431,7 @@ def test_an_archive_over_the_limit_is_told_the_limit(admin_page: Client, monkeyp
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"scope_id": ""}, "scope_id"),
-        ({"scope_id": "../core"}, "scope_id"),
-        ({"scope_id": "a b"}, "scope_id"),
-        ({"scope_id": "other"}, "scope_id"),
-        ({"version": ""}, "version"),
-        ({"version": ".."}, "version"),
-        ({"version": "1.0"}, "version"),
-        ({"bundle_type": "chapter"}, "chapter"),
+        ({"chapter": "00000000-0000-4000-8000-000000000000"}, "chapter"),
         ({"min_desktop_version": "new"}, "min_desktop_version"),
         ({"rollout_basis_points": "100.01"}, "rollout_basis_points"),
         ({"rollout_basis_points": "-1"}, "rollout_basis_points"),
@@ -384,7 +468,7 @@ def test_other_bytes_under_a_version_that_exists_are_an_error_of_the_form(admin_
     draft(APP, existing)
 
     raw = bundle_of(APP, "1.0.0-RC", files={"other.md": "other"})
-    response = upload(admin_page, raw, version="1.0.0-RC")
+    response = upload(admin_page, raw)
 
     (error,) = response.context["adminform"].form.non_field_errors()
     assert "exists already with other bytes" in error
@@ -416,7 +500,7 @@ def test_a_store_that_is_away_is_told(admin_page: Client, settings: Settings, tm
 
 
 def change_form(**fields: str) -> dict[str, str]:
-    options = {name: value for name, value in FORM.items() if name not in ("bundle_type", "scope_id", "version")}
+    options = {name: value for name, value in FORM.items() if name != "chapter"}
     return {**options, "required_experts": "", **fields}
 
 
@@ -512,7 +596,9 @@ def test_a_draft_can_be_deleted_and_a_published_release_can_not(admin_page: Clie
 def test_several_drafts_can_be_deleted(admin_page: Client) -> None:
     chosen = [draft(APP, "1.0.0"), draft(APP, "2.0.0")]
 
-    assert "Are you sure" in choose(admin_page, "delete_selected", *chosen).content.decode()
+    page = choose(admin_page, "delete_selected", *chosen)
+    assert 'name="post"' in page.content.decode(), "it asks first"
+    assert BundleRelease.objects.count() == 2
     confirm(admin_page, "delete_selected", *chosen, post="yes")
 
     assert not BundleRelease.objects.exists()
@@ -554,7 +640,7 @@ def test_acting_on_one_release_leads_to_its_page(admin_page: Client) -> None:
 
 
 def test_the_labels_of_the_form_do_not_depend_on_earlier_pages(admin_page: Client) -> None:
-    page = admin_page.get(f"{LIST}add/").content.decode()
+    page = admin_page.get(f"{LIST}add/?by=url").content.decode()
 
     assert "Kind of bundle:" not in page
     assert "Kind of bundle" in page
@@ -606,7 +692,8 @@ def test_scheduled_for_a_time_to_come(admin_page: Client, state: str) -> None:
     assert release.rollout_basis_points == 5_000
     assert release.cohort_key == other.cohort_key
     assert "from 2099-01-02 03:04 UTC" in plain(admin_page.get(LIST))
-    assert "Scheduled" in plain(admin_page.get(f"{LIST}{release.pk}/change/"))
+    shown = plain(admin_page.get(f"{LIST}{release.pk}/change/"))
+    assert "State Scheduled Kind of bundle" in shown
 
 
 def test_the_page_before_scheduling_waits_for_a_time(admin_page: Client) -> None:
@@ -823,6 +910,143 @@ def test_the_page_of_an_act_has_a_bounded_number_of_queries(
     assert len(page.context["companions"]) == 2
 
 
+# --- Moving a time ----------------------------------------------------------------------------------------------
+
+SOON, LATER = datetime(2099, 1, 2, 3, 4, tzinfo=UTC), datetime(2099, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def move(page: Client, release: BundleRelease, publish_at: str = "2099-02-03T04:05") -> Any:
+    """Send what the page before moving a time sends, which shows the time that the instance has."""
+    seen = release.publish_at.isoformat() if release.publish_at else ""
+    return confirm(page, "reschedule", release, publish_at=publish_at, **{f"time-{release.pk}": seen})
+
+
+def test_the_time_of_a_scheduled_release_is_moved_with_those_published_together(
+    admin_page: Client, staff: Actor
+) -> None:
+    release, companion, other = draft(APP), draft(SHARED), draft(("experts", "alpha"))
+    for scheduled in ((release, companion), (other,)):
+        publish_releases(releases=scheduled, principal=SOMEBODY, terms=Terms(5_000, SOON))
+    release.refresh_from_db()
+    before = (release.cohort_key, release.published_at, release.rollout_basis_points)
+
+    page = choose(admin_page, "reschedule", release)
+    text = plain(page)
+    assert 'value="2099-01-02T03:04"' in page.content.decode(), "the time that it has"
+    assert "2 releases will be offered from 2099-01-02 03:04 UTC on" in text
+    assert "Published with it, and moved together" in text
+    assert "App agents 1.0.0: the time so far is 2099-01-02 03:04 UTC." in text
+
+    done = move(admin_page, release)
+
+    assert "Offered from 2099-02-03 04:05 UTC on: App agents 1.0.0, Shared experts 1.0.0." in told(done)
+    assert "Scheduled: no device is offered it before 2099-02-03 04:05 UTC." in told(done)
+    for one in (release, companion, other):
+        one.refresh_from_db()
+    assert (release.publish_at, companion.publish_at, other.publish_at) == (LATER, LATER, SOON)
+    assert (release.cohort_key, release.published_at, release.rollout_basis_points) == before
+    event = ReleaseEvent.objects.filter(action="rescheduled", release=release).get()
+    assert event.changes == {"publish_at": [SOON.isoformat(), LATER.isoformat()]}
+    assert (event.user, event.refusal) == (staff.user, "")
+    history = plain(admin_page.get(f"{LIST}{release.pk}/history/"))
+    assert "Time changed" in history
+    assert "Offered from: 2099-01-02 03:04:00 UTC → 2099-02-03 04:05:00 UTC" in history
+
+
+def test_a_device_is_offered_it_by_the_new_time_only(
+    admin_page: Client, learner: Actor, transactional_db: None
+) -> None:
+    release = draft(APP)
+    publish_releases(releases=[release], principal=SOMEBODY, terms=Terms(publish_at=SOON))
+    release.refresh_from_db()
+    at = timezone.now() + timedelta(days=1)
+
+    assert "Offered from" in told(move(admin_page, release, f"{at:%Y-%m-%dT%H:%M}"))
+
+    body: dict[str, Any] = {"installed": {}}
+    assert learner.post("/v1/updates/check-app", body).json()["required"] == []
+    BundleRelease.objects.filter(pk=release.pk).update(publish_at=timezone.now())  # that time has come
+    catalogue.forget()
+    assert len(learner.post("/v1/updates/check-app", body).json()["required"]) == 1
+
+
+@pytest.mark.parametrize("time", ["", "2020-01-01T00:00", "soon"])
+def test_a_time_is_not_moved_into_the_past(admin_page: Client, time: str) -> None:
+    release = published(APP, publish_at=SOON)
+
+    page = move(admin_page, release, time)
+
+    assert set(page.context["form"].errors) == {"publish_at"}
+    assert "Nothing was done." in page.content.decode()
+    release.refresh_from_db()
+    assert release.publish_at == SOON
+
+
+def test_only_what_is_scheduled_has_a_time_to_move(admin_page: Client) -> None:
+    planned, offered, scheduled = draft(APP, publish_at=SOON), published(SHARED), published(("experts", "a"))
+    BundleRelease.objects.filter(pk=scheduled.pk).update(publish_at=SOON)
+
+    assert "only a scheduled release has one" in told(choose(admin_page, "reschedule", planned))
+    assert "only a scheduled release has one" in told(choose(admin_page, "reschedule", offered))
+    assert choose(admin_page, "reschedule", scheduled).context["title"] == "Change the time"
+    offered_actions = admin_page.get(f"{LIST}{scheduled.pk}/change/").context["object_actions"]
+    assert offered_actions["reschedule"] == "Change the time"
+
+
+def test_a_time_that_came_meanwhile_is_told_and_in_the_audit(admin_page: Client) -> None:
+    release = published(APP, publish_at=SOON)
+    came = timezone.now() - timedelta(minutes=1)
+    BundleRelease.objects.filter(pk=release.pk).update(publish_at=came)
+
+    page = move(admin_page, release)
+
+    (error,) = page.context["form"].non_field_errors()
+    assert f"it came at {came:%Y-%m-%d %H:%M} UTC, and devices are offered the release since." in error
+    release.refresh_from_db()
+    assert release.publish_at == came
+    event = ReleaseEvent.objects.latest("pk")
+    assert (event.action, event.refusal) == ("rescheduled", error.replace("\xa0", " "))
+
+
+def test_a_time_that_somebody_else_moved_meanwhile_is_told(admin_page: Client) -> None:
+    release = published(APP, publish_at=SOON)
+    BundleRelease.objects.filter(pk=release.pk).update(publish_at=SOON + timedelta(days=1))
+
+    (error,) = move(admin_page, release).context["form"].non_field_errors()
+
+    assert "was changed to 2099-01-03 03:04 UTC a moment ago" in error
+
+
+def test_what_was_withdrawn_meanwhile_is_not_moved(admin_page: Client) -> None:
+    release = published(APP, publish_at=SOON)
+    seen = BundleRelease.objects.get(pk=release.pk)
+    withdraw(release)
+
+    (error,) = move(admin_page, seen).context["form"].non_field_errors()
+
+    assert "it is withdrawn since a moment ago" in error
+
+
+def test_what_was_published_after_a_scheduled_release_is_said_to_stay(admin_page: Client) -> None:
+    release = published(APP, "2.0.0", publish_at=SOON)
+    published(APP, "1.9.1")
+
+    for page in (admin_page.get(f"{LIST}{release.pk}/change/"), choose(admin_page, "reschedule", release)):
+        text = plain(page)
+        assert "0 of 1 device will be offered it from 2099-01-02 03:04 UTC on." in text
+        assert "1.9.1 was published after it, and stays what devices get." in text
+
+
+def test_who_may_not_publish_moves_no_time() -> None:
+    browser, _ = member_of("Authors")
+    release = published(APP, publish_at=SOON)
+
+    assert "reschedule" not in browser.get(f"{LIST}{release.pk}/change/").context["object_actions"]
+    assert told(move(browser, release)) == "No action selected."
+    release.refresh_from_db()
+    assert release.publish_at == SOON
+
+
 # --- Widening and withdrawing -----------------------------------------------------------------------------------
 
 
@@ -1017,7 +1241,7 @@ def test_an_author_uploads_and_can_not_publish(chapter: Chapter) -> None:
     browser, author = member_of("Authors")
 
     raw = bundle_of(("chapter", "ch1_intro"))
-    assert upload(browser, raw, bundle_type="chapter", scope_id="", chapter=str(chapter.pk)).status_code == 302
+    assert upload(browser, raw, chapter=str(chapter.pk)).status_code == 302
     release = BundleRelease.objects.get()
     assert release.created_by == author.user
 
@@ -1068,7 +1292,7 @@ def test_who_may_only_look_can_change_nothing() -> None:
     assert browser.get(f"{LIST}add/").status_code == 403
     assert browser.post(f"{page}change/", change_form()).status_code == 403
     assert browser.post(f"{page}delete/", {"post": "yes"}).status_code == 403
-    assert upload(browser, bundle_of(SHARED), bundle_type="experts_shared", scope_id="shared").status_code == 403
+    assert upload(browser, bundle_of(SHARED)).status_code == 403
     for action in ("publish", "verify", "delete_selected"):
         confirm(browser, action, release, rollout_percent="100", post="yes")
 

@@ -76,7 +76,7 @@ def test_what_was_refused_and_what_was_told(admin_page: Client) -> None:
     assert "<strong>refused</strong>" in page
     assert "Draft made: refused" in admin_page.get(LIST).content.decode(), "phones show no outcome beside it"
     assert "exists already with other bytes" in page
-    assert "Told: Roll-back" in page
+    assert "Notice: Roll-back" in page
 
 
 def test_it_covers_earlier_drafts_of_the_version_and_nothing_else(admin_page: Client) -> None:

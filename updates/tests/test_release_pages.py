@@ -241,7 +241,7 @@ def test_a_published_release_says_what_it_does(admin_page: Client, chapter: Chap
 
     text = plain(admin_page.get(page_of(release)))
 
-    assert "What it does now" in text
+    assert "Who is offered it now" in text
     assert "About 1 of 4 devices are offered it now." in text
 
 

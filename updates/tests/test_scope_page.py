@@ -258,12 +258,14 @@ def test_an_expert_is_known_by_what_was_refused_or_asked_for(admin_page: Client)
     assert admin_page.get(address(("experts", "gone"))).status_code == 200
 
 
-def test_the_upload_button_knows_the_scope(admin_page: Client, chapter: Chapter) -> None:
+def test_the_upload_button_knows_the_chapter(admin_page: Client, chapter: Chapter) -> None:
     url = reverse("admin:updates_bundlerelease_add")
     chapters = admin_page.get(address(chapter_scope(chapter))).content.decode()
 
-    assert f"{url}?bundle_type=chapter&amp;chapter={chapter.pk}" in chapters
-    assert f"{url}?bundle_type=app_agents&amp;scope_id=core" in admin_page.get(address(APP)).content.decode()
+    assert f'href="{url}?chapter={chapter.pk}"' in chapters
+    assert f'href="{url}"' in admin_page.get(address(APP)).content.decode()
+    form = admin_page.get(f"{url}?chapter={chapter.pk}").context["adminform"].form
+    assert str(form["chapter"].value()) == str(chapter.pk)
 
 
 def test_the_page_of_a_release_shows_how_far_it_got(admin_page: Client, devices: list[Actor]) -> None:

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from accounts.models import User
 from config import limits
 from courses.models import Course
 from tests.cast import Actor, make_actor
@@ -267,9 +268,10 @@ def test_a_choice_that_is_gone_leads_to_no_page(admin_page: Client) -> None:
     assert "Revoked 0 of 0 tokens." in admin_page.post(LIST, form, follow=True).content.decode()
 
 
-def test_a_token_is_revoked_by_whoever_may(staff: Actor) -> None:
-    token = a_token("nightly", staff)
+def test_a_token_is_revoked_by_whoever_made_it(staff: Actor) -> None:
     browser = staff_with("view_apitoken", "change_apitoken")
+    token = a_token("nightly", staff, created_by=User.objects.get(email="clerk@example.com"))
+    token.refresh_from_db()
 
     assert set(browser.get(f"{LIST}{token.pk}/change/").context["object_actions"]) == {"revoke"}
     page = revoke(browser, token)
@@ -279,10 +281,10 @@ def test_a_token_is_revoked_by_whoever_may(staff: Actor) -> None:
     first = token.revoked_at
     assert first is not None
     (entry,) = LogEntry.objects.all()
-    assert (entry.user.email, entry.object_id, entry.change_message) == (
+    assert (entry.user.email, entry.object_id, entry.get_change_message()) == (
         "clerk@example.com",
         str(token.pk),
-        "Revoked.",
+        "Changed the state to “Revoked”.",
     )
 
     assert "Revoked 0 of 1 tokens." in revoke(browser, token).content.decode()
@@ -290,6 +292,19 @@ def test_a_token_is_revoked_by_whoever_may(staff: Actor) -> None:
     assert token.revoked_at == first
     assert LogEntry.objects.count() == 1
     assert browser.get(f"{LIST}{token.pk}/change/").context["object_actions"] == {}
+
+
+def test_a_token_of_somebody_else_is_revoked_by_superusers_only(admin_page: Client, staff: Actor) -> None:
+    token = a_token("nightly", staff)
+    browser = staff_with("view_apitoken", "change_apitoken")
+
+    assert browser.get(f"{LIST}{token.pk}/change/").context["object_actions"] == {}
+    page = revoke(browser, token).content.decode()
+
+    assert "You may revoke only API tokens that you made. Nothing was done." in page
+    token.refresh_from_db()
+    assert token.revoked_at is None
+    assert "Revoked 1 of 1 tokens." in revoke(admin_page, token).content.decode()
 
 
 # --- Who may, and what nobody may ---------------------------------------------------------------------------------

@@ -111,54 +111,117 @@
     });
 })();
 
-/* The pictures of config.charts.Chart. */
+/* The pictures of config.charts.Chart. Their legends are text beside them (admin/chart.html). */
 (() => {
     const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const SERIES_COLOURS = 7;
+    const LYING_LABELS_SHARE = 0.4; // of the picture's width, at most
+    const LABEL_GAP_PIXELS = 16;
+    const LABELS_MAX = 12;
+
+    /* How many letters of a text fit into a width. */
+    const fitting = (context, text, width) => {
+        let letters = text.length;
+        while (letters > 1 && context.measureText(text.slice(0, letters)).width > width) {
+            letters -= 1;
+        }
+        return letters;
+    };
+
+    const shortened = (context, text, width) =>
+        context.measureText(text).width <= width
+            ? text
+            : `${text.slice(0, fitting(context, text, width - context.measureText("…").width)).trimEnd()}…`;
+
+    /* A long text as two lines, broken between words where there are any. */
+    const inTwoLines = (context, text, width) => {
+        const letters = fitting(context, text, width);
+        if (letters === text.length) {
+            return text;
+        }
+        const space = text.lastIndexOf(" ", letters);
+        const end = space > 0 ? space : letters;
+        return [text.slice(0, end), shortened(context, text.slice(end).trim(), width)];
+    };
 
     const draw = (canvas) => {
         const { kind, labels, series } = JSON.parse(canvas.dataset.chart);
-        const stacked = kind === "stacked";
+        const stacked = kind === "stacked" || kind === "hstacked";
+        const lying = kind === "hbar" || kind === "hstacked";
         const text = colour("--quiet");
-        const grid = colour("--panel-border");
-        const datasets = series.map(({ name, values }, index) => ({
-            label: name,
-            data: values,
-            borderColor: colour(`--chart-${(index % SERIES_COLOURS) + 1}`),
-            backgroundColor: colour(`--chart-${(index % SERIES_COLOURS) + 1}`),
-            borderWidth: kind === "line" ? 2 : 0,
-            pointRadius: values.length === 1 ? 4 : 0,
-            pointHitRadius: 12,
-            maxBarThickness: 24,
-        }));
+        const context = canvas.getContext("2d");
+        const { size, family } = Chart.defaults.font;
+        const isGap = (value) => value === null || value === undefined;
+
+        const datasets = series.map(({ name, values, rest }, index) => {
+            const own = colour(rest ? "--chart-rest" : `--chart-${(index % SERIES_COLOURS) + 1}`);
+            return {
+                label: name,
+                data: values,
+                borderColor: stacked ? colour("--panel-bg") : own,
+                backgroundColor: own,
+                borderWidth: kind === "line" ? 2 : { [lying ? "right" : "top"]: stacked ? 1 : 0 },
+                // A value between gaps has no line that would show it.
+                pointRadius: values.map((_, at) => (isGap(values[at - 1]) && isGap(values[at + 1]) ? 4 : 0)),
+                pointHitRadius: 12,
+                maxBarThickness: 24,
+            };
+        });
+
+        const withFont = (act) => {
+            context.save();
+            context.font = `${size}px ${family}`;
+            const result = act();
+            context.restore();
+            return result;
+        };
+        const labelAxis = {
+            stacked,
+            grid: { display: false },
+            ticks: {
+                color: text,
+                maxRotation: 0,
+                autoSkipPadding: lying ? 2 : LABEL_GAP_PIXELS,
+                maxTicksLimit: lying ? labels.length : LABELS_MAX,
+                callback(value) {
+                    const label = this.getLabelForValue(value);
+                    const width = this.chart.width * LYING_LABELS_SHARE;
+                    return withFont(() => (lying ? inTwoLines : shortened)(context, label, width));
+                },
+            },
+        };
+        const valueAxis = {
+            stacked,
+            beginAtZero: true,
+            grid: { color: colour("--panel-border") },
+            ticks: { color: text, precision: 0, maxTicksLimit: 6 },
+        };
         return new Chart(canvas, {
             type: kind === "line" ? "line" : "bar",
             data: { labels, datasets },
             options: {
+                indexAxis: lying ? "y" : "x",
                 animation: false,
                 responsive: true,
                 maintainAspectRatio: false,
-                interaction: { mode: "index", intersect: false },
-                plugins: {
-                    legend: { display: series.length > 1, position: "bottom", labels: { boxWidth: 12, color: text } },
-                },
-                scales: {
-                    x: { stacked, grid: { display: false }, ticks: { color: text, maxTicksLimit: 8, maxRotation: 0 } },
-                    y: { stacked, beginAtZero: true, grid: { color: grid }, ticks: { color: text, precision: 0, maxTicksLimit: 6 } },
-                },
+                interaction: { mode: "index", axis: lying ? "y" : "x", intersect: false },
+                plugins: { legend: { display: false } },
+                scales: lying ? { x: valueAxis, y: labelAxis } : { x: labelAxis, y: valueAxis },
             },
         });
     };
 
     window.addEventListener("load", () => {
         const canvases = [...document.querySelectorAll("canvas[data-chart]")];
+        if (!canvases.length) {
+            return;
+        }
+        Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
         let charts = canvases.map(draw);
         const redraw = () => {
             charts.forEach((chart) => chart.destroy());
             charts = canvases.map(draw);
         };
-        if (canvases.length) {
-            new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["class"] });
-        }
+        new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["class"] });
     });
 })();

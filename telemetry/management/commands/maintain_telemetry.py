@@ -1,11 +1,13 @@
-"""`manage.py maintain_telemetry`: what the tables of events and of adoption need once a day."""
+"""`manage.py maintain_telemetry`: what the tables of events, of their counts and of adoption need once a day."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, ProgrammingError
 
+from accounts.personal_data import prune_erased_logins
 from config.terminal import INTERRUPTED, Progress
+from telemetry import rollups
 from telemetry.partitions import maintain_events, sole_maintainer
 from updates.services.adoption import prune_adoption
 
@@ -13,8 +15,9 @@ from updates.services.adoption import prune_adoption
 class Command(BaseCommand):
     help = (
         "Make the monthly partitions of events ahead, drop those older than ANALYTICS_RETENTION_DAYS, and delete what"
-        " expired elsewhere; delete the counts of which versions devices had that are older than a year. Run it daily;"
-        " again or on two machines at once does no harm, and events come in meanwhile."
+        " expired elsewhere; count what insights into courses are shown from; delete the counts of which versions"
+        " devices had that are older than a year. Run it daily; again or on two machines at once does no harm, and"
+        " events come in meanwhile."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,10 +41,17 @@ class Command(BaseCommand):
             if not granted:
                 self._say("Another maintain_telemetry is at work; this one leaves it to that.", verbosity)
                 return
-            problems = maintain_events(report=say, progress=Progress(self, verbosity))
+            progress = Progress(self, verbosity)
+            problems = maintain_events(report=say, progress=progress)
+            if forgotten := rollups.prune():
+                say(f"Deleted {forgotten:,} days of learners that are older than events are kept.")
+            if days := rollups.refresh(progress=progress).days:
+                say(f"Counted {days:,} days of courses anew.")
             counts, devices = prune_adoption()
             if counts or devices:
                 say(f"Deleted {counts:,} old counts of versions, and {devices:,} of devices not seen for as long.")
+            if logins := prune_erased_logins():
+                say(f"Deleted {logins:,} expired logins of erased accounts.")
         if problems:
             raise CommandError("\n".join(dict.fromkeys(problems)))
         if not said:

@@ -28,15 +28,17 @@
     const shown = (local) => local.replace("T", " ");
 
     const follow = () => {
-        const text = share.value.trim();
-        const percent = Number(text);
-        const isShare = text !== "" && percent >= 0 && percent <= 100;
         const isLater = Boolean(time?.value);
-        byId("share").textContent = text || "…";
+        if (share) {
+            byId("share").textContent = share.value.trim() || "…";
+        }
         if (moment && time) {
             moment.textContent = isLater ? moment.dataset.later.replace("{time}", shown(time.value)) : moment.dataset.now;
         }
         document.querySelectorAll("output.amount").forEach((output) => {
+            const text = share ? share.value.trim() : output.dataset.share;
+            const percent = Number(text);
+            const isShare = text !== "" && percent >= 0 && percent <= 100;
             const pattern = isLater ? output.dataset.later : output.dataset.now;
             const devices = isShare ? amount(output.dataset, percent) : "…";
             output.textContent = capitalized(
@@ -47,7 +49,7 @@
 
     share?.addEventListener("input", follow);
     time?.addEventListener("input", follow);
-    if (share) {
+    if (share || time) {
         follow(); // this script may come after the first key
     }
 }
