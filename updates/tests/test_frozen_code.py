@@ -26,6 +26,8 @@ def form_of(course: Course, **changes: str) -> dict[str, str]:
         "is_active": "on",
         "chapters-TOTAL_FORMS": str(len(chapters)),
         "chapters-INITIAL_FORMS": str(len(chapters)),
+        "instructors-TOTAL_FORMS": "0",
+        "instructors-INITIAL_FORMS": "0",
     }
     for index, chapter in enumerate(chapters):
         form |= {
@@ -106,7 +108,7 @@ def test_a_browser_sends_no_disabled_field(admin_page: Client, chapter: Chapter)
 def test_a_release_that_is_made_while_the_page_is_saved(
     admin_page: Client, chapter: Chapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("courses.admin.ChapterForm.__init__", _as_if_it_had_no_release)
+    monkeypatch.setattr("courses.admin.chapters.ChapterForm.__init__", _as_if_it_had_no_release)
     draft(chapter_scope(chapter))
 
     changes = {"title": "Other", "chapters-0-chapter_code": "other"}
@@ -147,6 +149,6 @@ def test_a_course_with_many_chapters_has_a_bounded_number_of_queries(
     path = f"/admin/courses/course/{chapter.course_id}/change/"
     admin_page.get(path)
 
-    # Session, user, course, two of what keeps it from being deleted, two of its learners, chapters.
-    with django_assert_num_queries(8):
+    # Session, user, course, two of what keeps it from being deleted, two of its learners, chapters, instructors.
+    with django_assert_num_queries(9):
         admin_page.get(path)
