@@ -31,7 +31,7 @@ def days_chart(activity: Days) -> Chart:
         title=_("Learners by day (UTC)"),
         labels=_labels(activity.days),
         label_heading=_("Day"),
-        series=[Series(_("Enrolled"), activity.enrolled), Series(pgettext("learners", "Active"), activity.active)],
+        series=[Series(_("Enrolled"), activity.enrolled), Series(pgettext("learners", "With events"), activity.active)],
         empty=_("Nobody is enrolled yet. Who joins is counted here from that day on."),
     )
 
@@ -41,7 +41,7 @@ def weeks_chart(activity: Weeks) -> Chart:
         title=_("Learners by week (UTC)"),
         labels=_labels(activity.mondays),
         label_heading=_("Week from"),
-        series=[Series(_("Enrolled"), activity.enrolled), Series(pgettext("learners", "Active"), activity.active)],
+        series=[Series(_("Enrolled"), activity.enrolled), Series(pgettext("learners", "With events"), activity.active)],
         kind="bar",
         empty=_("Nobody is enrolled yet. Who joins is counted here from that week on."),
     )
