@@ -81,6 +81,11 @@ class ConcealedPeopleMixin(_Base):
             conceal(request.user, row)
         return found
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Refuse lookups by somebody, which find out their id by halves for those who may not see it."""
+        by_person = lookup == "user_id" or lookup.startswith(("user__", "user_id__")) or lookup == "user"
+        return (may_see_people(request.user) or not by_person) and super().lookup_allowed(lookup, value, request)
+
     def get_list_filter(self, request: HttpRequest) -> Any:
         """A filter by somebody would name them."""
         shown = super().get_list_filter(request)
