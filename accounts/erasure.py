@@ -15,9 +15,9 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -29,6 +29,7 @@ from accounts.people import neutral_name
 from accounts.personal_data import ERASED_EMAIL
 from config import limits
 from config.personal_data import Holding, Subject, get_holdings
+from config.progress import Progress
 from config.pseudonyms import pseudonym
 
 logger = logging.getLogger(__name__)
@@ -40,14 +41,6 @@ _DEADLOCK: Final = "40P01"
 
 class ErasureError(Exception):
     """Why a person was not erased, in a sentence."""
-
-
-class Progress(Protocol):
-    """Shows how far a stage got."""
-
-    def counting(self, name: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-        """Yield a function that has to be told how many more of `total` are done."""
-        ...
 
 
 def find_subject(*, named: str) -> Subject:

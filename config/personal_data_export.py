@@ -13,13 +13,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
 from config.personal_data import Holding, Row, Subject
+from config.progress import Progress
 
 _WIDTH: Final = 100
 _RIGHTS: Final = (
@@ -31,14 +32,6 @@ _RIGHTS: Final = (
     "What is marked as portable you may take to another service (article 20). It is JSON (RFC 8259) in UTF-8, times are"
     " by RFC 3339.",
 )
-
-
-class Progress(Protocol):
-    """Shows how far a stage got."""
-
-    def counting(self, name: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-        """Yield a function that has to be told how many more of `total` are done."""
-        ...
 
 
 class Folder(ABC):

@@ -10,17 +10,16 @@ kept is not counted anew, since some of its events are gone: its counts stay as 
 """
 
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
 from config import limits
+from config.progress import Progress
 from courses.models import Course
 from telemetry.models import AnalyticsEvent, ChapterProgress, LearnerDay, LearnerStanding
 
@@ -189,14 +188,6 @@ _MARK_DAYS_OF: Final = """
 """
 
 
-class Progress(Protocol):
-    """Shows how far a stage got."""
-
-    def counting(self, name: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-        """Yield a function that has to be told how many more of `total` are done."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Refreshed:
     """What was counted anew: days of courses, and courses."""
@@ -257,7 +248,7 @@ def count_courses(course_ids: list[uuid.UUID]) -> None:
         "course_ids": course_ids,
         "now": now,
         "stopped_before": now - timedelta(days=limits.INSIGHTS_STOPPED_AFTER_DAYS),
-        "active_since": now - timedelta(days=7),
+        "active_since": now - timedelta(days=limits.INSIGHTS_ACTIVE_DAYS),
     }
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_COUNTING_LOCK])
