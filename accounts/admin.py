@@ -10,6 +10,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.hashers import is_password_usable
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Field, ManyToManyField, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
@@ -24,7 +25,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from accounts.models import LAST_SEEN, DeviceSession, User, default_display_name
 from accounts.people import ConcealedPeopleMixin, may_see_people, said
 from accounts.selectors import count_standing_sessions, find_sessions, find_users
-from accounts.services import revoke_session, set_user_active
+from accounts.services import hold_accounts, revoke_session, set_user_active
 from config.admin import NO_VALUE, ModelAdmin
 from config.admin_pages import (
     BoundedDeletionMixin,
@@ -176,6 +177,22 @@ class UserAdmin(
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return super().has_delete_permission(request, obj) and _may_touch(request, obj)
 
+    # --- Deleting somebody whose devices go on ---
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Django's page does this in a transaction, with the entry of the log."""
+        hold_accounts(user_ids=[obj.pk])
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        hold_accounts(user_ids=queryset.values_list("pk", flat=True))
+        super().delete_queryset(request, queryset)
+
+    @transaction.atomic
+    def response_action(self, request: HttpRequest, queryset: QuerySet[User], *args: Any, **kwargs: Any) -> Any:
+        """Delete those who were chosen and log it, or neither."""
+        return super().response_action(request, queryset, *args, **kwargs)
+
     # --- Shutting out, and letting in again ---
 
     def possible_actions(self, request: HttpRequest, obj: User) -> tuple[str, ...]:
@@ -275,7 +292,7 @@ class SessionStateFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
             ("active", _("Logged in")),
-            ("superseded", _("Logged in anew since")),
+            ("superseded", _("Replaced by a later login")),
             ("revoked", _("Logged out")),
         ]
 
@@ -284,14 +301,16 @@ class SessionStateFilter(admin.SimpleListFilter):
         return queryset if condition is None else queryset.filter(condition)
 
 
-SESSION_LABELS = {"active": "success", "superseded": "info", "revoked": "warning"}
+SESSION_LABELS = {"active": "success", "superseded": "info", "expired": "info", "revoked": "warning"}
 
 
 def session_state(session: DeviceSession) -> tuple[str, str]:
     """Return the key and the name of a session's state."""
-    if session.revoked_at:
+    if session.revoked_at or session.user_id is None:
         return "revoked", _("Logged out")
-    return ("superseded", _("Logged in anew since")) if session.superseded_at else ("active", _("Logged in"))
+    if session.superseded_at:
+        return "superseded", _("Replaced by a later login")
+    return ("expired", _("Expired")) if session.is_expired else ("active", _("Logged in"))
 
 
 def session_versions(session: DeviceSession) -> str:
@@ -356,17 +375,13 @@ class DeviceSessionAdmin(ConcealedPeopleMixin, PageActionsMixin, RowActionsMixin
         return last_seen(session)
 
     def row_button(self, obj: DeviceSession) -> tuple[str, str, str] | None:
-        return None if obj.revoked_at else (_("Log out"), "revoke_one", obj.device_id)
+        return None if obj.is_over else (_("Log out"), "revoke_one", obj.device_id)
 
     def get_fieldsets(self, request: HttpRequest, obj: DeviceSession | None = None) -> Any:
         """The user leads to their page, for those who may open it."""
         user = "user" if may_see_people(request.user) else "of_user"
         shown = {"fields": (user, "device_id", "state_now", "versions")}
         return [(None, shown), (_("Times (UTC)"), {"fields": self.times})]
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Nobody finds out a token's digest, letter by letter, by filters that they type into the address."""
-        return not lookup.startswith("refresh_digest") and super().lookup_allowed(lookup, value, request)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """What an empty user means is said where it is empty."""
@@ -428,7 +443,7 @@ class DeviceSessionAdmin(ConcealedPeopleMixin, PageActionsMixin, RowActionsMixin
         return HttpResponseRedirect(page)
 
     def possible_actions(self, request: HttpRequest, obj: DeviceSession) -> tuple[str, ...]:
-        return () if obj.revoked_at else ("revoke_one",)
+        return () if obj.is_over else ("revoke_one",)
 
     def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm("accounts.change_devicesession"))
@@ -469,6 +484,8 @@ def _device_row(session: DeviceSession, *, back: str) -> Iterator[Cell]:
     yield Cell(session.device_id, href=admin_url(DeviceSession, "change", session.pk))
     yield Cell(session_versions(session))
     yield Cell(last_seen(session))
-    if back:
+    if back and session.is_over:
+        yield Cell("")
+    elif back:
         href = admin_url(DeviceSession, "revoke_one", session.pk, back=back)
         yield Cell(_("Log out"), href=href, button_of=session.device_id)

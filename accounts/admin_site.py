@@ -36,6 +36,13 @@ class AdminSite(UnfoldAdminSite):
     site_url = "/docs"
     login_form = LoginForm
 
+    def get_urls(self) -> list[Any]:
+        """Leave out Django's `r/…`, which leads to pages outside of the admin.
+
+        No row has any, and it answers 500 to an id that is none.
+        """
+        return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Answer "is everything all right?", as far as the person may know."""
         assert isinstance(request.user, User)

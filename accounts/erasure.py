@@ -9,7 +9,6 @@
 What ends early, in whatever way, has left the account shut out, and the next run goes on from there.
 """
 
-import logging
 import time
 import uuid
 import zlib
@@ -27,12 +26,11 @@ from django.db.models import Q
 from accounts.models import User, normalize_email
 from accounts.people import neutral_name
 from accounts.personal_data import ERASED_EMAIL
+from accounts.services import hold_accounts
 from config import limits
 from config.personal_data import Holding, Subject, get_holdings
 from config.progress import Progress
 from config.pseudonyms import pseudonym
-
-logger = logging.getLogger(__name__)
 
 _LOCKS: Final = 7_205_003
 """First number of the advisory locks under which one process at a time erases a person; the second is of the person."""
@@ -108,7 +106,6 @@ class Erasure:
                 self._erase(holding)
             self.left = self._count()
         self.is_complete = not self.left.total()
-        logger.info("Erased the account %s: %s rows", self.subject.pseudonym, self.erased.total())
 
     def _count(self) -> Counter[str]:
         return Counter({holding.name: holding.count(self.subject) for holding in self.holdings})
@@ -169,7 +166,7 @@ class Erasure:
     def _finish(self) -> None:
         def act() -> Counter[str]:
             if self.subject.user_id is not None:
-                User.objects.select_for_update().filter(pk=self.subject.user_id).values_list("pk").first()
+                hold_accounts(user_ids=[self.subject.user_id])
             counts = Counter(
                 {holding.name: holding.erase(self.subject) for holding in self.holdings if not holding.is_derived}
             )

@@ -3,9 +3,11 @@
 import contextlib
 import uuid
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import idna
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models, transaction
@@ -164,8 +166,8 @@ class DeviceSession(models.Model):
     )
 
     class Meta:
-        verbose_name = _("device")
-        verbose_name_plural = _("devices")
+        verbose_name = _("login on a device")
+        verbose_name_plural = _("logins on devices")
         constraints = [
             models.UniqueConstraint(
                 fields=["user", "device_id"],
@@ -201,6 +203,18 @@ class DeviceSession(models.Model):
         if self.user_id is None:
             raise ValueError("The account of this session was deleted.")
         return self.user_id
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether it can't refresh any more, by its age."""
+        return self.expires_at <= timezone.now()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to be ended: its account is gone, or so is its last access token."""
+        last_refresh = min(self.superseded_at or self.expires_at, self.expires_at)
+        last_token = last_refresh + timedelta(seconds=settings.ACCESS_TOKEN_EXPIRE_SECONDS)
+        return self.user_id is None or self.revoked_at is not None or last_token <= timezone.now()
 
     def __str__(self) -> str:
         return f"{self.device_id} / {self.created_at:%Y-%m-%d}"

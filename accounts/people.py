@@ -1,6 +1,7 @@
-"""Whom staff see by name. Who may not look at users sees learners, too, by a name that tells nothing of them."""
+"""Whom staff see by name. Who may not look at users sees everybody else by a name that tells nothing of them."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +14,9 @@ from django.utils.translation import ngettext, pgettext
 
 from accounts.models import User
 from config.errors import joined
+from config.personal_data import SOME_EMAIL
 from config.pseudonyms import pseudonym
-from config.search import Person, may_view
+from config.search import may_view
 
 if TYPE_CHECKING:
     from config.admin import ModelAdmin
@@ -41,12 +43,13 @@ def neutral_name(user_id: uuid.UUID) -> str:
     return pseudonym(user_id)[:NEUTRAL_NAME_LETTERS]
 
 
-def conceal(viewer: Person | Any, row: Any) -> None:
+def conceal(viewer: Any, row: Any) -> None:
     """Give this row's `user` the neutral name, in memory, for a viewer who may not look at users.
 
-    What a page says of the row then has no other name. Nothing saves that user: it is for being shown.
+    What a page says of the row then has no other name. Nothing saves that user: it is for being shown. Everybody sees
+    their own name.
     """
-    if may_see_people(viewer) or row.user_id is None:
+    if may_see_people(viewer) or row.user_id in (None, viewer.pk):
         return
     user = row.user
     user.email = user.display_name = neutral_name(user.pk)
@@ -102,6 +105,29 @@ def learners_of_entry(user_ids: Iterable[uuid.UUID] | None, *, changed: int) -> 
     ids = None if user_ids is None else [str(user_id) for user_id in user_ids]
     named = {} if ids is None else {"ids": ids[:NAMED_IN_HISTORY_MAX], "count": len(ids)}
     return {**named, "changed": changed}
+
+
+def conceal_in_history(viewer: Any, entries: Iterable[LogEntry]) -> None:
+    """Take other people's names out of entries of the admin's log, in memory: who acted, and whom it was about.
+
+    At most one query.
+    """
+    if may_see_people(viewer):
+        return
+    told = [(entry, entry.get_change_message()) for entry in entries]
+    emails = {email for _entry, message in told for email in SOME_EMAIL.findall(message)} - {viewer.email}
+    ids = dict(User.objects.filter(email__in=emails).values_list("email", "pk")) if emails else {}
+
+    def named(found: re.Match[str]) -> str:
+        email = found[0]
+        if email not in emails:
+            return email
+        return neutral_name(ids[email]) if email in ids else _("somebody")
+
+    for entry, message in told:
+        conceal(viewer, entry)
+        if SOME_EMAIL.search(message):
+            entry.change_message = SOME_EMAIL.sub(named, message)
 
 
 class LearnersInHistoryMixin(_Base):

@@ -6,6 +6,7 @@ retry: whoever comes second sees what the first one committed.
 """
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -378,3 +379,12 @@ def set_user_active(*, user: User, is_active: bool) -> bool:
         row.is_active = is_active
         row.save(update_fields=["is_active"])
     return True
+
+
+def hold_accounts(*, user_ids: Iterable[uuid.UUID]) -> None:
+    """Lock accounts that are to be deleted, until the transaction ends. Call it before what refers to them is read.
+
+    What a request under way has stored by then is committed, and can be seen. What comes later waits at the foreign
+    key, and is refused when the account is gone: the deletion leaves nothing behind, and never fails of it.
+    """
+    list(User.objects.select_for_update().filter(pk__in=user_ids).order_by("pk").values_list("pk"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin import helpers
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.widgets import AutocompleteMixin, AutocompleteSelect, AutocompleteSelectMultiple
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
@@ -54,6 +55,9 @@ _Parent = TypeVar("_Parent", bound=Model)
 
 NO_VALUE: Final = mark_safe('<span class="no-value">-</span>')
 """What a list shows where there is no value. On a phone, whose lists are cards, it is left out (config/admin.css)."""
+
+SECRETS: Final = frozenset({"password", "digest", "refresh_digest"})
+"""Columns, of whatever table, that no list is filtered by: whoever may see it would find them out letter by letter."""
 
 # unfold puts these in place in its own `changeform_view`. A page that goes around it would have Django's labels until
 # this process has shown another form.
@@ -135,6 +139,13 @@ class ModelAdmin(_SearchedFields, UnfoldModelAdmin[_Model]):
     paginator = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
+
+    def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Paginator[Any]:
+        """Show the newest entry of an object's history first: Django asks for the oldest, before it makes pages."""
+        if isinstance(queryset, QuerySet) and queryset.model is LogEntry:
+            queryset = queryset.order_by("-action_time", "-pk")
+        return super().get_paginator(request, queryset, *args, **kwargs)
+
     empty_value_display = NO_VALUE
     deletes_from_list = True
     """Whether what is chosen in the list can be deleted there, by who may delete."""
@@ -144,6 +155,9 @@ class ModelAdmin(_SearchedFields, UnfoldModelAdmin[_Model]):
         if not self.deletes_from_list:
             actions.pop("delete_selected", None)
         return actions
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        return not SECRETS.intersection(lookup.split("__")) and super().lookup_allowed(lookup, value, request)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[_Model], search_term: str

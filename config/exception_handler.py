@@ -6,9 +6,16 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.template import loader
 from django.views import defaults
 from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
@@ -21,6 +28,8 @@ from config.errors import ApiError, ErrorCode, FieldError, invalid_fields
 logger = logging.getLogger(__name__)
 
 _OUTAGES: Final = (OperationalError, InterfaceError, RedisError)
+
+_TOO_MUCH: Final = (RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent)
 
 _BY_STATUS: Final = {
     HTTPStatus.BAD_REQUEST: ErrorCode.MALFORMED_REQUEST,
@@ -132,7 +141,12 @@ def _in_admin(request: HttpRequest) -> bool:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """`handler400` of the URL configuration."""
-    return json_error(as_api_error(exception))
+    error = as_api_error(exception)
+    if not _in_admin(request):
+        return json_error(error)
+    # Without the request: what it sent can't be read, so nothing on the page may depend on it.
+    page = loader.render_to_string("400.html", {"is_too_much": isinstance(exception, _TOO_MUCH)})
+    return HttpResponse(page, status=_status(error))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

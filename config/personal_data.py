@@ -26,7 +26,8 @@ from config.pseudonyms import keyed_hasher, pseudonym
 ERASED: Final = "erased account"
 """What stands for a person in what stays: the audit of what staff did."""
 
-_SOME_EMAIL: Final = re.compile(r"[^\s,;:<>()\"]+@[^\s,;:<>()\"]*[^\s,;:<>()\".]")
+SOME_EMAIL: Final = re.compile(r"[^\s,;:<>()\"“”]+@[^\s,;:<>()\"“”]*[^\s,;:<>()\"“”.]")
+"""An address in a text, without what encloses it or ends the sentence."""
 
 Row = Mapping[str, Any]
 
@@ -73,7 +74,7 @@ class Subject:
 
     def hide_others(self, text: str) -> str:
         """Leave out the emails of others: a copy must not harm their rights (GDPR, article 15(4))."""
-        return _SOME_EMAIL.sub(lambda found: found[0] if self.is_named_in(found[0]) else "(another person)", text)
+        return SOME_EMAIL.sub(lambda found: found[0] if self.is_named_in(found[0]) else "(another person)", text)
 
 
 @lru_cache(maxsize=16)

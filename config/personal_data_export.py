@@ -173,7 +173,10 @@ class Export:
             f" {began:%Y-%m-%d %H:%M} UTC (GDPR, articles 15 and 20)."
         )
         yield from _paragraph("report.json says the same for programs, with a checksum of each file.")
-        for section in self.files:
+        sections = self.files[::-1]  # the account is erased last, and looked for first
+        for section in sections:
+            if not section["rows"]:
+                continue
             yield f"{section['title']}: {section['rows']:,} in {section['file']}"
             told = {
                 "Why": section["purpose"],
@@ -187,6 +190,8 @@ class Export:
                 if text:
                     yield from textwrap.wrap(f"{name}: {text}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
             yield ""
+        if empty := [section["title"] for section in sections if not section["rows"]]:
+            yield from _paragraph(f"Nothing was found of: {'; '.join(empty)}.")
         for right in _RIGHTS:
             yield from _paragraph(right)
 

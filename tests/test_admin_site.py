@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
 from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 from django.test import Client
@@ -114,6 +115,19 @@ def test_who_is_logged_out_sees_nothing(client: Client, learner: Actor) -> None:
     assert client.get(INDEX).status_code == 302
 
 
+# --- The first page ---------------------------------------------------------------------------------------------
+
+
+def test_all_is_well_only_for_who_sees_all(admin_page: Client, client: Client) -> None:
+    assert "Everything is all right." in admin_page.get(INDEX).content.decode()
+    person = make_actor("assistant", is_staff=True).user
+    person.user_permissions.add(Permission.objects.get(codename="view_bundlerelease"))
+    client.force_login(person)
+    page = client.get(INDEX).content.decode()
+    assert "Nothing that you may see needs a look." in page
+    assert "Everything is all right." not in page
+
+
 # --- Charts -----------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +174,13 @@ def test_the_admin_has_error_pages_of_its_own(client: Client, staff: Actor, cour
     assert (nothing.status_code, "There is no such page" in nothing.content.decode()) == (404, True)
     forbidden = client.get("/admin/courses/course/")
     assert (forbidden.status_code, "You may not open this page" in forbidden.content.decode()) == (403, True)
+
+
+@pytest.mark.parametrize("kind", ["1", "x"])
+@pytest.mark.parametrize("key", ["x", "1", "6f7d1a52-8d1f-4f0c-8a55-2f6f0a8f7f10"])
+def test_no_row_has_a_page_outside_of_the_admin(admin_page: Client, kind: str, key: str) -> None:
+    kinds = {"1": ContentType.objects.get_for_model(Course).pk}
+    assert admin_page.get(f"/admin/r/{kinds.get(kind, kind)}/{key}/").status_code == 404
 
 
 def test_a_form_without_its_token_is_refused_with_a_page(staff: Actor) -> None:

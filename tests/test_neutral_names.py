@@ -1,16 +1,22 @@
 """What staff see of people and codes that they may not look at: on every page that shows them, and by every guess."""
 
+import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
+from django.db.models import Model
 from django.test import Client
 
-from accounts.models import DeviceSession
+from accounts.models import DeviceSession, User
 from accounts.people import neutral_name
-from courses.models import Chapter, Course, Enrollment
+from courses.models import Chapter, Course, CourseInstructor, Enrollment
 from telemetry.models import ChapterProgress
 from tests.cast import Actor, make_actor
+from tests.traces import log
 
 pytestmark = pytest.mark.django_db
 ENROLMENTS = "/admin/courses/enrollment/"
@@ -142,7 +148,50 @@ def test_progress_is_set_for_all_by_who_may_not_look_for_one(
     assert ChapterProgress.objects.get().user == learner.user
 
 
+# --- Colleagues ---------------------------------------------------------------------------------------------------
+
+
+def test_histories_name_colleagues_to_who_may_look_at_users(
+    admin_page: Client, assistant: Client, staff: Actor, learner: Actor, course: Course
+) -> None:
+    teacher = make_actor("teacher", is_staff=True)
+    for email in ("teacher@example.com", "assistant@example.com", "gone@example.com"):
+        message = json.dumps([{"added": {"name": "instructor", "object": f"{email}: TST100"}}])
+        log(staff.user, course, message)
+    log(User.objects.get(email="assistant@example.com"), course, "Looked at it.")
+    path = f"{COURSES}{course.pk}/history/"
+
+    named = admin_page.get(path).content.decode()
+    for email in ("staff@example.com", "teacher@example.com", "assistant@example.com", "gone@example.com"):
+        assert email in named
+
+    shown = assistant.get(path).content.decode()
+    assert set(re.findall(r"\w+@example", shown)) == {"assistant@example"}
+    assert f"<td>{neutral_name(staff.user.pk)}</td>" in shown
+    assert "assistant@example.com (assistant)" in shown
+    assert f"“{neutral_name(teacher.user.pk)}: TST100”" in shown
+    assert "“assistant@example.com: TST100”" in shown
+    assert "“somebody: TST100”" in shown
+    assert User.objects.filter(email="staff@example.com").exists()
+
+
 # --- Invite codes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("may_change", [False, True])
+def test_the_page_of_a_course_names_no_instructor_but_oneself(
+    admin_page: Client, course: Course, may_change: bool
+) -> None:
+    teacher = make_actor("teacher", is_staff=True).user
+    codenames = ["view_course", "view_chapter", "view_courseinstructor", *(["change_course"] if may_change else [])]
+    assistant = staff_with(*codenames)
+    for person in (teacher, User.objects.get(email="assistant@example.com")):
+        CourseInstructor.objects.create(course=course, user=person)
+    page = assistant.get(f"{COURSES}{course.pk}/change/").content.decode()
+    assert teacher.email not in page
+    assert neutral_name(teacher.pk) in page
+    assert "assistant@example.com" in page
+    assert teacher.email in admin_page.get(f"{COURSES}{course.pk}/change/").content.decode()
 
 
 @pytest.mark.parametrize("group", ["", "Authors", "Publishers"])
@@ -175,9 +224,30 @@ def test_invite_codes_are_not_found_out_by_guessing(admin_page: Client, course: 
     assert not browser.get("/admin/autocomplete/", chosen).json()["results"]
 
 
-def test_digests_of_tokens_are_not_found_out_by_guessing(assistant: Client, admin_page: Client, learner: Actor) -> None:
-    for browser in (assistant, admin_page):
-        assert browser.get(DEVICES, {"refresh_digest__startswith": "a"}).status_code == 400
+SECRETS = ("password", "digest", "refresh_digest")
+
+
+def paths_to_secrets(model: type[Model], depth: int = 2) -> Iterator[str]:
+    """Yield lookups of all columns that hold a secret, of the model and of what it refers to or is referred to by."""
+    for field in model._meta.get_fields():
+        if field.name in SECRETS:
+            yield field.name
+        elif field.is_relation and field.related_model and depth:
+            assert isinstance(field.related_model, type)
+            yield from (f"{field.name}__{path}" for path in paths_to_secrets(field.related_model, depth - 1))
+
+
+def test_secrets_are_not_found_out_by_guessing(assistant: Client, admin_page: Client, learner: Actor) -> None:
+    """In no list, not even by who may do everything."""
+    asked = 0
+    for model in admin.site._registry:
+        url = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        for path in paths_to_secrets(model):
+            for lookup in (path, f"{path}__startswith", f"{path}__gte"):
+                assert admin_page.get(url, {lookup: "a"}).status_code in (400, 302), (url, lookup)
+                asked += 1
+    assert asked > 20
+    assert assistant.get(DEVICES, {"refresh_digest__startswith": "a"}).status_code == 400
 
 
 def test_ids_of_learners_are_not_found_out_by_halves(assistant: Client, admin_page: Client, learner: Actor) -> None:

@@ -2,11 +2,12 @@
 
 import html
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.options import get_content_type_for_model as content_type_of
 from django.contrib.auth.models import Group, Permission
@@ -232,6 +233,48 @@ def test_logging_out_from_the_list_leads_back_to_it(admin_page: Client, learner:
     form = {"action": "revoke", "_selected_action": [str(learner.session.pk), str(fellow.session.pk)]}
     assert admin_page.post(filtered, form).context["cancel_url"] == filtered
     assert admin_page.post(filtered, {**form, "confirmed": "yes"})["Location"] == filtered
+
+
+TOKEN_LIFE = timedelta(seconds=settings.ACCESS_TOKEN_EXPIRE_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("times", "state", "can_be_ended"),
+    [
+        ({}, "Logged in", True),
+        ({"superseded_at": TOKEN_LIFE / 2}, "Replaced by a later login", True),
+        ({"superseded_at": TOKEN_LIFE * 2}, "Replaced by a later login", False),
+        ({"expires_at": TOKEN_LIFE / 2}, "Expired", True),
+        ({"expires_at": TOKEN_LIFE * 2}, "Expired", False),
+        ({"expires_at": TOKEN_LIFE * 2, "superseded_at": TOKEN_LIFE / 2}, "Replaced by a later login", False),
+        ({"revoked_at": TOKEN_LIFE / 2}, "Logged out", False),
+    ],
+)
+def test_a_login_is_ended_while_a_token_of_it_may_work(
+    admin_page: Client, learner: Actor, times: dict[str, timedelta], state: str, can_be_ended: bool
+) -> None:
+    now = timezone.now()
+    DeviceSession.objects.filter(pk=learner.session.pk).update(**{name: now - ago for name, ago in times.items()})
+    button = f"{DEVICES}{learner.session.pk}/revoke_one/"
+    found = admin_page.get(DEVICES, {"q": "learner"}).content.decode()
+    assert state in found
+    assert (button in found) is can_be_ended
+    assert (button in admin_page.get(f"{DEVICES}{learner.session.pk}/change/").content.decode()) is can_be_ended
+    of_user = admin_page.get(f"{USERS}{learner.user.pk}/change/").content.decode()
+    assert (button in of_user) is (can_be_ended and not times.keys() & {"superseded_at", "revoked_at"})
+
+
+def test_the_login_of_a_deleted_account_is_over(admin_page: Client, outsider: Actor) -> None:
+    outsider.user.delete()
+    page = admin_page.get(DEVICES, {"q": "outsider-device"}).content.decode()
+    assert "Logged out" in page
+    assert f"{DEVICES}{outsider.session.pk}/revoke_one/" not in page
+
+
+def test_the_list_counts_logins(admin_page: Client, learner: Actor) -> None:
+    open_session(learner.user, device_id="tablet")
+    DeviceSession.objects.update(device_id="tablet", superseded_at=timezone.now())
+    assert "3 logins on devices" in " ".join(admin_page.get(DEVICES).content.decode().split())
 
 
 @pytest.mark.parametrize("of_user", [False, True], ids=["list", "page of the user"])

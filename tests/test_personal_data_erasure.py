@@ -1,8 +1,11 @@
 """`manage.py erase_user`"""
 
 import json
+import os
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -25,6 +28,7 @@ from telemetry import partitions
 from telemetry.models import AnalyticsEvent, ChapterProgress, CourseDay, LearnerDay
 from telemetry.tests.partitioned import drop_partitions, make_event, make_month, month, run
 from tests.cast import Actor, error_code, make_actor
+from tests.live import BASE_DIR, clean_environment, test_database_url
 from tests.traces import (
     INGEST,
     PROGRESS,
@@ -319,6 +323,39 @@ def test_the_report_proves_it_without_naming_the_person(ada: Actor, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
+@pytest.mark.parametrize("place", [".", "absent/report.json", "r" * 300, "pipe"])
+def test_nothing_is_erased_when_the_report_has_no_place(ada: Actor, tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    before = dump()
+    with pytest.raises(CommandError):
+        erase(ada, "--report", str(tmp_path / place))
+    assert dump() == before
+    assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]
+
+
+def test_a_report_that_lost_its_place_meanwhile_is_printed(
+    ada: Actor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "report.json"
+
+    def answer(_question: str) -> str:
+        """Whoever answers makes a folder of that name first."""
+        assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+        file.mkdir()
+        return "ada@example.com"
+
+    monkeypatch.setattr("builtins.input", answer)
+    output = StringIO()
+    with pytest.raises(CommandError, match="in no file"):
+        call_command("erase_user", "ada@example.com", "--report", str(file), stdout=output, stderr=output)
+    text = output.getvalue()
+    report, _ = json.JSONDecoder().raw_decode(text[text.index("{\n") :])
+    assert (report["act"], report["complete"]) == ("erasure", True)
+    assert "report.json: Is a directory" in text
+    assert not User.objects.filter(pk=ada.user.pk).exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
 def test_two_people_have_two_names_in_reports(ada: Actor, fellow: Actor, tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     names = []
@@ -348,6 +385,34 @@ def test_nobody_there_to_answer_is_a_no(ada: Actor, monkeypatch: pytest.MonkeyPa
     with pytest.raises(CommandError, match="--yes"):
         call_command("erase_user", "ada@example.com", stdout=StringIO())
     assert ada.get("/v1/me").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("stopped_by", "said"), [(EOFError, "Nobody answered"), (KeyboardInterrupt, "Stopped. Nothing was erased.")]
+)
+def test_what_it_says_of_no_answer_has_a_line_of_its_own(
+    ada: Actor, monkeypatch: pytest.MonkeyPatch, stopped_by: type[BaseException], said: str
+) -> None:
+    output = StringIO()
+
+    def ask(question: str) -> str:
+        output.write(question)
+        raise stopped_by
+
+    monkeypatch.setattr("builtins.input", ask)
+    with pytest.raises(CommandError, match=said):
+        call_command("erase_user", "ada@example.com", stdout=output)
+    assert output.getvalue().endswith("to erase it: \n")
+    assert ada.get("/v1/me").status_code == 200
+
+
+def test_nothing_stands_between_the_tables(ada: Actor) -> None:
+    """A terminal shows the log beside what the command says."""
+    environment = {**clean_environment(), "APP_ENV": "test", "DATABASE_URL": test_database_url()}
+    command = [sys.executable, "manage.py", "erase_user", ada.user.email, "--yes"]
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "Erased." in done.stdout
 
 
 def test_an_email_is_read_as_at_the_login(ada: Actor) -> None:

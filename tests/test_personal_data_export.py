@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import re
+import signal
 import stat
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
 from accounts.models import User
 from config.personal_data import get_holdings
@@ -24,6 +27,7 @@ from telemetry.models import AnalyticsEvent
 from telemetry.tests.partitioned import drop_partitions, make_month, month, run
 from tests.cast import Actor, make_actor
 from tests.live import BASE_DIR, clean_environment, test_database_url
+from tests.races import WAIT_SECONDS, wait_until_blocked
 from tests.traces import dump, erase, learner_with_everything, log, staff_with_everything
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -133,6 +137,20 @@ def test_the_report_tells_what_each_file_is(ada: Actor, tmp_path: Path) -> None:
     assert max(map(len, readme.splitlines())) <= 100
 
 
+def test_the_readme_begins_with_the_account_and_ends_with_what_there_is_not(ada: Actor, tmp_path: Path) -> None:
+    export("ada@example.com", tmp_path / "ada")
+    readme = (tmp_path / "ada" / "README.txt").read_text()
+    sections = [line for line in readme.splitlines() if re.fullmatch(r".+: [\d,]+ in \w+\.(nd)?json", line)]
+    assert sections[0] == "Account: 1 in account.json"
+    assert "Events: 14 in events.ndjson" in sections
+    assert not [section for section in sections if ": 0 in" in section]
+    told = re.search(r"^Nothing was found of: (.+?)\.$", readme, re.MULTILINE | re.DOTALL)
+    assert told
+    assert "API tokens that the person made" in " ".join(told[1].split())
+    assert "Account" not in told[1]
+    assert readme.index(sections[-1]) < told.start() < readme.index("You may have what is wrong corrected")
+
+
 @pytest.mark.parametrize("name", ["ada.zip", "ada"])
 def test_only_the_owner_can_read_it(ada: Actor, tmp_path: Path, name: str) -> None:
     export("ada@example.com", tmp_path / name)
@@ -235,6 +253,23 @@ def test_it_is_written_whole_or_not_at_all(
     monkeypatch.setattr("courses.personal_data.Enrolments.read", stop)
     with pytest.raises(CommandError, match="Nothing was written"):
         export("ada@example.com", tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["ada.zip", "ada"])
+def test_nothing_is_left_by_a_command_that_is_ended(ada: Actor, tmp_path: Path, name: str) -> None:
+    """By SIGTERM, where it waits to read a table that another session has to itself."""
+    command = [sys.executable, "manage.py", "export_user_data", "ada@example.com", "--output", str(tmp_path / name)]
+    environment = {**clean_environment(), "APP_ENV": "test", "DATABASE_URL": test_database_url()}
+    with transaction.atomic():
+        run("LOCK TABLE accounts_devicesession IN ACCESS EXCLUSIVE MODE")
+        process = subprocess.Popen(command, cwd=BASE_DIR, env=environment, stderr=subprocess.PIPE, text=True)
+        wait_until_blocked()
+        assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=WAIT_SECONDS)[1]
+    assert process.returncode == 143
+    assert "Nothing was written" in said
     assert not list(tmp_path.iterdir())
 
 

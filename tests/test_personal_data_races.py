@@ -8,8 +8,8 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, OperationalError, connection, connections
+from django.test import Client
 
 from accounts.models import DeviceSession, User
 from courses.models import Course
@@ -25,7 +26,7 @@ from telemetry.models import AnalyticsEvent, ChapterProgress, LearnerDay
 from telemetry.tests.partitioned import drop_partitions, make_event, make_month, month, run
 from tests.cast import PASSWORD, Actor, make_actor
 from tests.live import BASE_DIR, clean_environment, running_server, test_database_url
-from tests.races import WAIT_SECONDS, in_thread, run_at_once
+from tests.races import WAIT_SECONDS, in_thread, run_at_once, wait_until_blocked
 from tests.traces import INGEST, PROGRESS, erase, event, learner_with_everything, scatter, traces
 from updates.models import DeviceBundle
 
@@ -230,6 +231,34 @@ def test_counts_that_are_being_made_of_events_that_went(ada: Actor, course: Cour
     assert traces(ada.user.pk) == {}
 
 
+# --- The admin's deletion, while a device sends -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("path", "action"), [("{pk}/delete/", ""), ("", "delete_selected")], ids=["page", "list"])
+def test_an_event_that_comes_while_the_admin_deletes_its_learner(
+    ada: Actor, admin_page: Client, path: str, action: str
+) -> None:
+    """It comes when the events are deleted already, and the account is not."""
+    sending: list[Future[Any]] = []
+
+    def send() -> None:
+        make_event(ada.user, "late", month(0))
+
+    def watch(execute: Any, sql: str, *context: Any) -> Any:
+        result = execute(sql, *context)
+        if sql.startswith('DELETE FROM "telemetry_analyticsevent"') and not sending:
+            sending.append(in_thread(send))
+            wait_until_blocked()
+        return result
+
+    form = {"post": "yes", "action": action, "_selected_action": str(ada.user.pk)}
+    with connection.execute_wrapper(watch):
+        assert admin_page.post(f"/admin/accounts/user/{path.format(pk=ada.user.pk)}", form).status_code == 302
+    assert isinstance(sending[0].exception(WAIT_SECONDS), IntegrityError)
+    assert not User.objects.filter(pk=ada.user.pk).exists()
+    assert not AnalyticsEvent.objects.filter(user_id=ada.user.pk).exists()
+
+
 # --- Two at once --------------------------------------------------------------------------------------------------
 
 
@@ -289,9 +318,11 @@ def test_a_deadlock_with_maintenance_is_no_failure(ada: Actor) -> None:
         other.execute(lock, [last.event_id])
         erasing = in_thread(partial(erase, ada))
         wait_until_somebody_waits()
-        other.execute(lock, [first.event_id])
-        assert other.rowcount == 1
-        other.execute("COMMIT")
+        # On a busy machine it can be this one that PostgreSQL ends; the erasure then goes on at once.
+        with suppress(OperationalError):
+            other.execute(lock, [first.event_id])
+            assert other.rowcount == 1
+            other.execute("COMMIT")
     assert "Erased." in erasing.result(WAIT_SECONDS)
     assert traces(ada.user.pk) == {}
 
@@ -299,7 +330,7 @@ def test_a_deadlock_with_maintenance_is_no_failure(ada: Actor) -> None:
 # --- Interrupted --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_erasure_is_finished_by_the_next(ada: Actor, tmp_path: Path, number: signal.Signals) -> None:
     """It is stopped among the batches, where it waits for an event that another session holds."""
     run(
@@ -322,8 +353,9 @@ def test_an_interrupted_erasure_is_finished_by_the_next(ada: Actor, tmp_path: Pa
         wait_until_somebody_waits()
         process.send_signal(number)
         output = process.communicate(timeout=WAIT_SECONDS)[0]
-    if number == signal.SIGINT:
-        assert process.returncode == 130
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
         assert "run the command again to finish" in output
         assert '"complete": false' in report.read_text()
     left = AnalyticsEvent.objects.count()

@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError, ProgrammingError
 from accounts.erasure import ErasureError
 from accounts.models import normalize_email
 from config.personal_data import Holding
+from config.signals import TERMINATED, Terminated, ended_by_sigterm
 from config.terminal import INTERRUPTED
 
 BEYOND_REACH: Final = (
@@ -49,13 +50,14 @@ def table(holdings: Sequence[Holding], **columns: Mapping[str, int]) -> Iterator
 
 @contextmanager
 def telling_errors(interrupted: str) -> Iterator[None]:
-    """Tell what a person can mend in a line, without a traceback; `interrupted` is said after Ctrl-C.
+    """Tell what a person can mend in a line, without a traceback; `interrupted` is said after Ctrl-C and SIGTERM.
 
     Raises:
-        CommandError: for a refusal, a fault of a file, a database that is away or empty, and Ctrl-C.
+        CommandError: for a refusal, a fault of a file, a database that is away or empty, Ctrl-C, and SIGTERM.
     """
     try:
-        yield
+        with ended_by_sigterm():
+            yield
     except ErasureError as error:
         raise CommandError(str(error)) from error
     except (OperationalError, InterfaceError, ProgrammingError) as error:
@@ -63,4 +65,5 @@ def telling_errors(interrupted: str) -> Iterator[None]:
     except OSError as error:
         raise CommandError(f"{error.filename or 'The machine'}: {error.strerror or error}") from error
     except KeyboardInterrupt as error:
-        raise CommandError(interrupted, returncode=INTERRUPTED) from error
+        status = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        raise CommandError(interrupted, returncode=status) from error

@@ -167,6 +167,27 @@ def test_the_admin_keeps_its_pages(client: Client, admin_page: Client) -> None:
     assert client.get("/admin").status_code == 302
 
 
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({f"f{number}": "1" for number in range(limits.FORM_FIELDS_MAX + 1)}, 400),
+        ({"text": "x" * limits.REQUEST_BODY_MAX_BYTES}, 413),
+    ],
+    ids=["fields", "text"],
+)
+def test_a_form_of_the_admin_that_is_too_much(admin_page: Client, form: dict[str, str], status: int) -> None:
+    refused = admin_page.post("/admin/courses/course/add/", form)
+    assert refused.status_code == status
+    assert refused["Content-Type"].startswith("text/html")
+    assert "<h1>That was too much at once</h1>" in refused.content.decode()
+
+
+def test_an_address_of_the_admin_that_asks_for_what_it_may_not(admin_page: Client) -> None:
+    refused = admin_page.get("/admin/courses/course/?instructors__user__password__startswith=a")
+    assert refused.status_code == 400
+    assert "<h1>What was sent can't be read</h1>" in refused.content.decode()
+
+
 # --- Request ids ------------------------------------------------------------------------------------------------
 
 

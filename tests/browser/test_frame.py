@@ -52,6 +52,23 @@ def test_the_login_page(page: Page) -> None:
     assert_good_in_every_look(page)
 
 
+def test_a_list_on_a_phone_is_sorted_and_tells_what_is_searched_for(page: Page, staff: Actor) -> None:
+    for name in ("ada", "zoe"):
+        make_actor(name)
+    login(page, staff.user)
+    look_at(page, PHONE)
+    page.goto("/admin/accounts/user/")
+    field = page.get_by_role("textbox", name="Search")
+    expect(field).to_have_accessible_description("The beginning of the email, or of words of the name and email.")
+    hint = page.locator("#searchbar-hint")
+    expect(hint).to_be_visible()
+    assert hint.evaluate("hint => hint.scrollWidth <= hint.clientWidth && hint.clientHeight > 20"), "it wraps"
+    rows = page.locator(".data-row th")
+    expect(rows.first).to_have_text("ada@example.com")
+    page.get_by_role("columnheader", name="Email").get_by_role("link", name="Email", exact=True).click()
+    expect(rows.first).to_have_text("zoe@example.com")
+
+
 @pytest.mark.parametrize("address", LISTS)
 def test_a_list(page: Page, staff: Actor, learner: Actor, address: str) -> None:
     login(page, staff.user)

@@ -1,7 +1,7 @@
 """`manage.py erase_user`: everything that is kept of a person goes."""
 
 import json
-import os
+import sys
 from argparse import ArgumentParser
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from accounts.erasure import Erasure, find_subject
 from accounts.management.personal_data import BEYOND_REACH, person, table, telling_errors
+from accounts.management.reports import ReportFile, report_file
 from config.personal_data import ERASED
 from config.terminal import HelpFormatter, Progress, printable
 
@@ -44,31 +45,31 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with telling_errors(_INTERRUPTED):
-            self._erase(**options)
+        with telling_errors("Stopped. Nothing was erased."), report_file(options["report"]) as file:
+            self._erase(**{**options, "report": file})
 
     def _erase(
-        self, *, person: str, dry_run: bool, yes: bool, staff: bool, report: Path | None, verbosity: int, **_: Any
+        self, *, person: str, dry_run: bool, yes: bool, staff: bool, report: ReportFile | None, verbosity: int, **_: Any
     ) -> None:
-        if report is not None and not report.absolute().parent.is_dir():
-            raise CommandError(f"{report}: there is no such folder.")
         erasure = Erasure(find_subject(named=person), may_be_staff=staff)
         erasure.look()
         began = timezone.now()
         self._show(erasure, person)
         if dry_run:
             self.stdout.write("Nothing was erased: this is a dry run.")
-        elif not erasure.is_empty:
+        if dry_run or erasure.is_empty:
+            is_reported = self._write_report(report, erasure, began, is_dry=dry_run)
+        else:
             if not yes:
                 self._confirm(erasure.subject.email or person)
-            try:
-                erasure.run(Progress(self, verbosity))
-            except BaseException:
-                self._write_report(report, erasure, began, is_dry=False)
-                self._tell(erasure)
-                raise
-            self._tell(erasure)
-        self._write_report(report, erasure, began, is_dry=dry_run)
+            with telling_errors(_INTERRUPTED):
+                try:
+                    erasure.run(Progress(self, verbosity))
+                finally:
+                    is_reported = self._write_report(report, erasure, began, is_dry=False)
+                    self._tell(erasure)
+        if not is_reported:
+            raise CommandError("The report stands above, and in no file.")
 
     def _show(self, erasure: Erasure, typed: str) -> None:
         who = printable(erasure.subject.email or typed)
@@ -86,10 +87,14 @@ class Command(BaseCommand):
     def _confirm(self, email: str) -> None:
         self.stdout.write("This can't be undone.")
         self.stdout.flush()
+        answer = None
         try:
             answer = input(f"Type {printable(email)} to erase it: ")
         except EOFError as error:
             raise CommandError("Nobody answered, and nothing was erased. With --yes it doesn't ask.") from error
+        finally:
+            if answer is None or not sys.stdin.isatty():
+                self.stdout.write("")  # nobody ended the question's line
         if answer.strip().lower() != email.lower():
             raise CommandError("That is another name. Nothing was erased.")
 
@@ -101,35 +106,38 @@ class Command(BaseCommand):
         elif erasure.left.total():
             self.stdout.write(self.style.WARNING("Something came in meanwhile: run the command again."))
 
-    def _write_report(self, file: Path | None, erasure: Erasure, began: datetime, *, is_dry: bool) -> None:
-        """Write the report whole or not at all."""
+    def _write_report(self, file: ReportFile | None, erasure: Erasure, began: datetime, *, is_dry: bool) -> bool:
+        """Write the report whole, or else print it: what it proves is done, and can't be done again for it."""
         if file is None:
-            return
-        content = {
-            "act": "dry run of an erasure" if is_dry else "erasure",
-            "person": erasure.subject.pseudonym,
-            "began_at": began.isoformat(),
-            "ended_at": timezone.now().isoformat(),
-            "complete": erasure.is_empty or erasure.is_complete,
-            "holdings": [
-                {
-                    "name": holding.name,
-                    "title": holding.title,
-                    "tables": list(holding.tables),
-                    "found": erasure.found[holding.name],
-                    "erased": erasure.erased[holding.name],
-                    "left": erasure.left[holding.name] if erasure.is_complete or erasure.left else None,
-                    "upon_erasure": holding.upon_erasure,
-                }
-                for holding in erasure.holdings
-            ],
-            "beyond_reach": list(BEYOND_REACH),
-        }
-        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+            return True
+        text = json.dumps(_report(erasure, began, is_dry=is_dry), indent=2)
         try:
-            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as output:
-                json.dump(content, output, indent=2)
-                output.write("\n")
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+            file.write(f"{text}\n")
+        except OSError as error:
+            self.stdout.write(text)
+            self.stderr.write(f"{file.path}: {error.strerror or error}")
+            return False
+        return True
+
+
+def _report(erasure: Erasure, began: datetime, *, is_dry: bool) -> dict[str, Any]:
+    return {
+        "act": "dry run of an erasure" if is_dry else "erasure",
+        "person": erasure.subject.pseudonym,
+        "began_at": began.isoformat(),
+        "ended_at": timezone.now().isoformat(),
+        "complete": erasure.is_empty or erasure.is_complete,
+        "holdings": [
+            {
+                "name": holding.name,
+                "title": holding.title,
+                "tables": list(holding.tables),
+                "found": erasure.found[holding.name],
+                "erased": erasure.erased[holding.name],
+                "left": erasure.left[holding.name] if erasure.is_complete or erasure.left else None,
+                "upon_erasure": holding.upon_erasure,
+            }
+            for holding in erasure.holdings
+        ],
+        "beyond_reach": list(BEYOND_REACH),
+    }
