@@ -52,7 +52,12 @@ class Course(models.Model):
     )
     title = models.CharField(_("title"), max_length=200)
     description = models.TextField(_("description"), blank=True)
-    instructor = models.CharField(_("instructor"), max_length=200, blank=True)
+    instructor = models.CharField(
+        _("instructor's name"),
+        max_length=200,
+        blank=True,
+        help_text=_("Shown to learners. It gives nobody any rights."),
+    )
     semester = models.CharField(_("semester"), max_length=64, blank=True)
     progression = models.CharField(
         _("progression"), max_length=16, choices=Progression.choices, default=Progression.OPEN
@@ -62,7 +67,8 @@ class Course(models.Model):
         default=True,
         db_default=True,
         help_text=_(
-            "Off: new learners need the invite code; the course code alone lets nobody in. Who is in the course stays."
+            "When off, new learners need the invite code; the course code alone lets nobody in. "
+            "Who is in the course stays."
         ),
     )
     is_active = models.BooleanField(
@@ -134,7 +140,7 @@ class Enrollment(models.Model):
     )
     joined_at = models.DateTimeField(_("joined at (UTC)"), default=timezone.now)
     removed_at = models.DateTimeField(
-        _("removed at (UTC)"), null=True, blank=True, help_text=_("Set: the learner can't enter or join again.")
+        _("removed at (UTC)"), null=True, blank=True, help_text=_("When set, the learner can't enter or join again.")
     )
 
     class Meta:
@@ -169,7 +175,7 @@ class CourseInstructor(models.Model):
         _("sees email addresses"),
         default=False,
         help_text=_(
-            "Off: learners of this course are shown by a pseudonym that stays the same in every page and export."
+            "When off, learners of this course are shown by a pseudonym that stays the same in every page and export."
         ),
     )
 

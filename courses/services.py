@@ -76,14 +76,30 @@ class Semester:
     instructor: str = ""
 
 
+def require_room_for_chapters(*, count: int) -> None:
+    """Refuse to make one chapter more than a course can have; `count` are those that it would have then.
+
+    It is read, then written: of two people who add at once, both may. The form takes twice as many.
+
+    Raises:
+        ApiError: VALIDATION_ERROR.
+    """
+    if count > limits.CHAPTERS_PER_COURSE_MAX:
+        text = _("A course can have at most %(most)s chapters; it would have %(count)s. Nothing was done.")
+        told = {"most": f"{limits.CHAPTERS_PER_COURSE_MAX:,}", "count": f"{count:,}"}
+        raise ApiError(ErrorCode.VALIDATION_ERROR, text % told)
+
+
 def copy_course(*, source: Course, chapters: Sequence[Chapter], semester: Semester) -> tuple[Course, list[Chapter]]:
     """Make a course like another, with these of its chapters; return it and its chapters, in the same order.
 
     It has an invite code of its own and no learners. What devices are offered in it is for the room above to copy.
 
     Raises:
-        ApiError: VALIDATION_ERROR with each field; also when somebody took the course code at the same moment.
+        ApiError: VALIDATION_ERROR with each field; also when somebody took the course code at the same moment, and
+            when the other has more chapters than a course can get.
     """
+    require_room_for_chapters(count=len(chapters))
     course = Course(
         course_code=semester.course_code,
         title=semester.title,

@@ -134,7 +134,8 @@ def test_too_many_files_and_fields(admin_page: Client) -> None:
     fields = {f"f{number}": "1" for number in range(limits.FORM_FIELDS_MAX + 1)}
     for form in (files, fields, {**fields, "archive": a_file()}):
         response = admin_page.post("/admin/probe", form)
-        assert (response.status_code, error_code(response)) == (400, "MALFORMED_REQUEST")
+        assert response.status_code == 400
+        assert "That was too much at once" in response.content.decode()
         assert not open_spools()
 
 
@@ -230,7 +231,7 @@ def test_who_is_no_staff_is_not_listened_to(who: str, learner: Actor, staff: Act
         CONTENT_LENGTH=str(limits.REQUEST_BODY_MAX_BYTES + 1),
         **{"wsgi.input": body},
     )
-    assert (response.status_code, error_code(response)) == (413, "PAYLOAD_TOO_LARGE")
+    assert response.status_code == 413
     assert not body.was_read
     answer = client.post("/admin/probe", {"a": "b", "archive": a_file()}).json()
     assert answer == {"fields": {"a": "b"}, "files": {}, "spools": 0}

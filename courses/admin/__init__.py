@@ -3,7 +3,9 @@
 courses.py       courses: their list and page, and the invite code
 chapters.py      the chapters on the page of their course
 instructors.py   the instructors on the page of their course
+obstacles.py     what keeps one from the insights of their course
 enrollments.py   enrolments, removing learners and letting them in again
+history.py       the history of a course
 panels.py        what is shown of enrolments on the pages of courses and users
 common.py        what these share
 """

@@ -10,9 +10,12 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config import limits
 from config.admin import ModelAdmin, TabularInline
 from config.admin_pages import BoundedDeletionMixin
+from config.errors import ApiError
 from courses.models import Chapter, Course
+from courses.services import require_room_for_chapters
 
 WIDE_STEP: Final = 10
 """Many leave room between the numbers of chapters, for those that come to mind later."""
@@ -75,16 +78,26 @@ class ChapterFormSet(forms.BaseInlineFormSet[Chapter, Course, forms.ModelForm[Ch
         return form
 
     def clean(self) -> None:
-        """Refuse two chapters of one code: all of the course's are here, so that it takes no query."""
+        """Refuse two chapters of one code, and too many: all of the course's are here, so that it takes no query."""
         super().clean()
+        deleted = set(self.deleted_forms)  # Django asks all forms each time whether they are valid
         seen: set[str] = set()
         for form in self.forms:
             code = str(form.cleaned_data.get("chapter_code", "") if form.is_valid() else "").lower()
-            if not code or form in self.deleted_forms:
+            if not code or form in deleted:
                 continue
             if code in seen:
                 form.add_error("chapter_code", _("The course has a chapter with this code already."))
             seen.add(code)
+        added = sum(form.has_changed() for form in self.extra_forms)
+        if added:
+            self._require_room(len(self.initial_forms) - len(deleted) + added)
+
+    def _require_room(self, count: int) -> None:
+        try:
+            require_room_for_chapters(count=count)
+        except ApiError as error:
+            raise forms.ValidationError(error.sentence) from error
 
 
 class ChapterInline(TabularInline[Chapter, Course]):
@@ -95,6 +108,7 @@ class ChapterInline(TabularInline[Chapter, Course]):
     formset = ChapterFormSet
     template = "admin/courses/chapters.html"
     extra = 0
+    max_num = limits.CHAPTERS_PER_COURSE_MAX
     fields = ("order", "chapter_code", "title", "is_active")
     add_text = gettext_lazy("Add a chapter")
 

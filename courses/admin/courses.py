@@ -29,6 +29,7 @@ from config.admin_pages import (
 from courses import services
 from courses.admin.chapters import ChapterInline
 from courses.admin.common import STATE_LABELS
+from courses.admin.history import HistoryMixin
 from courses.admin.instructors import InstructorInline
 from courses.models import Course
 
@@ -39,7 +40,13 @@ RENEWED = said(gettext_noop("the invite code"))
 
 @admin.register(Course)
 class CourseAdmin(
-    ChangedFieldsMixin, PanelsMixin, LearnersInHistoryMixin, BoundedDeletionMixin, RowActionsMixin, ModelAdmin[Course]
+    ChangedFieldsMixin,
+    PanelsMixin,
+    HistoryMixin,
+    LearnersInHistoryMixin,
+    BoundedDeletionMixin,
+    RowActionsMixin,
+    ModelAdmin[Course],
 ):
     list_display = ("course", "semester", "instructor", "state", "chapters_open", "joining", "invite_code")
     list_display_links = ("course",)

@@ -1,6 +1,6 @@
 """The instructors on the page of their course: whose learners a member of staff sees, and whether by email."""
 
-from typing import Any, Final
+from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
@@ -11,23 +11,23 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.models import User
-from accounts.people import may_see_people
+from accounts.people import conceal, may_see_people
 from config.admin import TabularInline
 from config.admin_pages import admin_url
+from courses.admin.obstacles import obstacle, rights_of
 from courses.models import Course, CourseInstructor
-
-INSTRUCTORS: Final = "Instructors"
-"""The group whose members see how the courses go to which they are bound."""
 
 
 class NameWidget(forms.Widget):
-    """The name of somebody, where another is another row; it leads to their page."""
+    """The name of somebody, where another is another row; it leads to their page. Or what hinders them."""
 
-    def __init__(self, person: User, *, leads_there: bool) -> None:
+    def __init__(self, person: User, *, leads_there: bool, obstacle: SafeString) -> None:
         super().__init__()
-        self._person, self._leads_there = person, leads_there
+        self._person, self._leads_there, self._obstacle = person, leads_there, obstacle
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        if self._obstacle:
+            return format_html('<span class="readonly-name obstacle">{}</span>', self._obstacle)
         if not self._leads_there:
             return format_html('<span class="readonly-name">{}</span>', self._person.email)
         url = admin_url(User, "change", self._person.pk)
@@ -37,10 +37,9 @@ class NameWidget(forms.Widget):
 class KnownPersonField(forms.Field):
     """The instructor of a row that is there already: it costs no query, and nobody exchanges it for another."""
 
-    def __init__(self, person: User, *, leads_there: bool) -> None:
-        super().__init__(
-            required=False, disabled=True, label=_("Instructor"), widget=NameWidget(person, leads_there=leads_there)
-        )
+    def __init__(self, person: User, *, leads_there: bool, obstacle: SafeString) -> None:
+        widget = NameWidget(person, leads_there=leads_there, obstacle=obstacle)
+        super().__init__(required=False, disabled=True, label=_("Instructor"), widget=widget)
         self._person = person
 
     def clean(self, value: Any) -> User:
@@ -48,35 +47,33 @@ class KnownPersonField(forms.Field):
 
 
 class InstructorForm(forms.ModelForm[CourseInstructor]):
-    """Only staff of the group can be bound to a course: for everybody else it would have no effect."""
+    """Only who can see insights is bound to a course: for everybody else it would have no effect."""
 
     viewer: Any
 
     class Meta:
         help_texts = {
-            "user": gettext_lazy("A member of staff who is in the group “Instructors”."),
+            "user": gettext_lazy("A member of staff who may view insights, such as those in the group “Instructors”."),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not self.instance._state.adding:
+            conceal(self.viewer, self.instance)
         emails = self.fields["may_see_emails"]
         emails.widget.attrs["aria-label"] = emails.label
         if not self.instance._state.adding and "user" in self.fields:
-            self.fields["user"] = KnownPersonField(self.instance.user, leads_there=may_see_people(self.viewer))
+            known: Any = self.instance
+            hint = obstacle(self.viewer, known.user, has_right=known.has_right, is_member=known.is_member)
+            self.fields["user"] = KnownPersonField(known.user, leads_there=may_see_people(self.viewer), obstacle=hint)
 
     def clean_user(self) -> User:
         person: User = self.cleaned_data["user"]
         if not self.instance._state.adding:
             return person
-        named = {"email": person.email}
-        if not person.is_active:
-            raise forms.ValidationError(_("%(email)s is inactive.") % named)
-        if not person.is_staff:
-            text = _("%(email)s isn't staff. Make them staff and add them to the group “Instructors” first.")
-            raise forms.ValidationError(text % named)
-        if not person.groups.filter(name=INSTRUCTORS).exists():
-            text = _("%(email)s isn't in the group “Instructors”. Add them to it first, on their own page.")
-            raise forms.ValidationError(text % named)
+        rights: Any = User.objects.filter(pk=person.pk).values(**rights_of("pk")).get()
+        if hint := obstacle(self.viewer, person, **rights):
+            raise forms.ValidationError(hint)
         return person
 
     def clean_may_see_emails(self) -> bool:
@@ -107,10 +104,14 @@ class InstructorInline(TabularInline[CourseInstructor, Course]):
     autocomplete_fields = ("user",)
     ordering = ("user__email",)
     hide_title = True
+    verbose_name_plural = gettext_lazy("instructors who may see this course's insights")
     add_text = gettext_lazy("Add an instructor")
 
+    class Media:
+        css = {"all": ("courses/course.css",)}
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[CourseInstructor]:
-        return super().get_queryset(request).select_related("user", "course")
+        return super().get_queryset(request).select_related("user", "course").annotate(**rights_of("user"))
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """Tell the forms whose page it is."""

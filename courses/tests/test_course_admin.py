@@ -5,11 +5,13 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from accounts.models import User
 from courses.models import Chapter, Course, Enrollment
 from tests.cast import Actor, error_code, make_actor
 
@@ -247,6 +249,21 @@ def test_enrolments_are_found(admin_page: Client, learner: Actor, fellow: Actor,
     assert found(user__id__exact=fellow.user.pk) == [removed]
 
 
+@pytest.mark.parametrize(
+    ("language", "none", "one", "two"),
+    [
+        ("en", "0 enrolments", "1 enrolment", "2 enrolments"),
+        ("zh-hans", "选课：共 0 条", "选课：共 1 条", "选课：共 2 条"),
+    ],
+)
+def test_a_list_tells_how_many_there_are_in_its_language(
+    admin_page: Client, learner: Actor, fellow: Actor, language: str, none: str, one: str, two: str
+) -> None:
+    for query, told in (({"state": "removed"}, none), ({"q": "learner@"}, one), ({}, two)):
+        page = admin_page.get(ENROLMENTS, query, headers={"Accept-Language": language})
+        assert re.search(rf"\n\s*{told}\s*</div>", page.content.decode())
+
+
 def test_a_chapter_that_somebody_adds_at_the_same_moment(
     admin_page: Client, course: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,3 +287,21 @@ def test_saving_the_page_keeps_an_invite_code_that_was_renewed_meanwhile(
     assert admin_page.post(page_of(course), form_of(course, title="Other")).status_code == 302
     course.refresh_from_db()
     assert (course.title, course.invite_code) == ("Other", "RENEWED2")
+
+
+# --- History ------------------------------------------------------------------------------------------------------
+
+
+def test_the_history_begins_with_the_newest_entry_also_on_its_pages(admin_page: Client, course: Course) -> None:
+    for number in range(120):
+        LogEntry.objects.log_actions(
+            user_id=User.objects.get(is_superuser=True).pk,
+            queryset=[course],
+            action_flag=CHANGE,
+            change_message=f"Entry {number}.",
+            single_object=True,
+        )
+    told = []
+    for page in ("1", "2"):
+        told += re.findall(r"Entry (\d+)\.", admin_page.get(f"{COURSES}{course.pk}/history/?p={page}").content.decode())
+    assert told == [str(number) for number in reversed(range(120))]

@@ -1,5 +1,7 @@
 """The instructors on the page of a course: who can be one, who may say so, and what the history tells."""
 
+import html
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
+from accounts.people import neutral_name
 from courses.models import Course, CourseInstructor
 from tests.cast import make_actor
 
@@ -52,6 +55,11 @@ def form_of(course: Course, changes: dict[str, str] | None = None, *, extra: Seq
     return {**form, **(changes or {})}
 
 
+def text_of(page: str) -> str:
+    """The page as it is read, without links."""
+    return html.unescape(re.sub(r"<[^>]*>", "", page))
+
+
 def staff_with(*codenames: str) -> Client:
     actor = make_actor("manager", is_staff=True)
     actor.user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
@@ -82,25 +90,71 @@ def test_an_instructor_is_added_and_the_history_says_so(admin_page: Client, cour
     assert LogEntry.objects.latest("pk").get_change_message().startswith("Deleted instructor")
 
 
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        ({"is_staff": False}, "teacher@example.com isn&#x27;t staff."),
-        ({"is_active": False}, "teacher@example.com is inactive."),
-        ({}, "teacher@example.com isn&#x27;t in the group “Instructors”."),
-    ],
-)
-def test_who_can_be_none_is_refused_with_the_reason(
-    admin_page: Client, course: Course, fields: dict[str, bool], reason: str
-) -> None:
+HINDERED = [
+    ({"is_active": False}, [], "teacher@example.com is inactive, and can't log in."),
+    ({"password": "!"}, [], "teacher@example.com has no password, and can't log in."),
+    ({"is_staff": False}, [], "teacher@example.com isn't staff. Make them staff and add them"),
+    ({}, ["out"], "teacher@example.com isn't in the group “Instructors”. Add them"),
+    ({}, ["no right"], "teacher@example.com may not view insights: the group “Instructors” lacks the permission."),
+    ({"is_staff": False}, ["superuser"], "teacher@example.com isn't staff."),
+]
+
+
+def hindered(fields: dict[str, Any], changes: list[str]) -> User:
+    """An instructor whom this keeps from seeing anything."""
     teacher = instructor()
-    User.objects.filter(pk=teacher.pk).update(**fields)
-    if not fields:
+    User.objects.filter(pk=teacher.pk).update(**fields, is_superuser="superuser" in changes)
+    if "out" in changes:
         teacher.groups.clear()
-    page = admin_page.post(page_of(course), form_of(course, extra=[teacher]))
-    assert page.status_code == 200
-    assert reason in page.content.decode()
+    if "no right" in changes:
+        Group.objects.get(name="Instructors").permissions.clear()
+    return teacher
+
+
+@pytest.mark.parametrize(("fields", "changes", "reason"), HINDERED)
+def test_who_would_see_nothing_is_refused_with_the_reason(
+    admin_page: Client, course: Course, fields: dict[str, Any], changes: list[str], reason: str
+) -> None:
+    teacher = hindered(fields, changes)
+    page = admin_page.post(page_of(course), form_of(course, extra=[teacher])).content.decode()
+    assert reason in text_of(page)
+    assert f'href="/admin/accounts/user/{teacher.pk}/change/">teacher@example.com</a>' in page
+    assert ('href="/admin/auth/group/?q=Instructors">Instructors</a>' in page) == ("no right" in changes)
     assert not CourseInstructor.objects.exists()
+
+
+@pytest.mark.parametrize(("fields", "changes", "reason"), HINDERED)
+def test_an_instructor_who_sees_nothing_any_more_is_told_of(
+    admin_page: Client, course: Course, fields: dict[str, Any], changes: list[str], reason: str
+) -> None:
+    teacher = hindered(fields, changes)
+    CourseInstructor.objects.create(course=course, user=teacher)
+    assert reason in text_of(admin_page.get(page_of(course)).content.decode())
+    browser = staff_with("view_course", "change_course")
+    page = browser.get(page_of(course)).content.decode()
+    assert reason.replace(teacher.email, neutral_name(teacher.pk)) in text_of(page)
+    assert "/admin/accounts/user/" not in page, "for whom they may not look at"
+    assert "/admin/auth/group/" not in page
+
+
+@pytest.mark.parametrize("way", ["superuser", "own permission", "another group"])
+def test_who_sees_insights_by_other_ways_is_an_instructor_too(admin_page: Client, course: Course, way: str) -> None:
+    teacher = instructor()
+    teacher.groups.clear()
+    if way == "superuser":
+        User.objects.filter(pk=teacher.pk).update(is_superuser=True)
+    sight = Permission.objects.get(codename="view_courseinsights")
+    if way == "own permission":
+        teacher.user_permissions.add(sight)
+    if way == "another group":
+        group = Group.objects.create(name="Teachers")
+        group.permissions.add(sight)
+        teacher.groups.add(group)
+    assert admin_page.post(page_of(course), form_of(course, extra=[teacher])).status_code == 302
+    assert "obstacle" not in admin_page.get(page_of(course)).content.decode()
+    browser = Client()
+    browser.force_login(teacher)
+    assert "TST100" in browser.get("/admin/telemetry/courseinsights/").content.decode()
 
 
 def test_nobody_is_added_twice(admin_page: Client, course: Course) -> None:

@@ -19,6 +19,7 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWid
 from accounts.models import User
 from config.errors import ApiError
 from config.places import GiveBack, Places
+from courses.admin.history import told_as
 from telemetry.exports import Export, Format, Selection, stream
 from telemetry.insights.access import SeenCourse
 from telemetry.insights.pages import Admin, respond
@@ -28,6 +29,8 @@ _places: Final = Places(max(1, settings.WEB_THREADS // 4))
 
 BY_PSEUDONYM: Final = gettext_noop("export of events by pseudonym")
 BY_EMAIL: Final = gettext_noop("export of events with email addresses")
+told_as(BY_PSEUDONYM, gettext_lazy("Exported events by pseudonym: %(object)s"))
+told_as(BY_EMAIL, gettext_lazy("Exported events with email addresses: %(object)s"))
 
 
 class DayInput(UnfoldAdminTextInputWidget):

@@ -157,7 +157,9 @@ def test_it_is_written_into_the_courses_history(taught: Taught, anna: Client, be
     assert first.get_change_message() == f"Added export of events by pseudonym “CSV, {day(3)} / …”."
     assert second.get_change_message() == "Added export of events with email addresses “NDJSON, … / …, payload”."
     history = browser_of(staff.user).get(f"/admin/courses/course/{taught.course.pk}/history/").content.decode()
-    assert "export of events by pseudonym" in history
+    by_pseudonym = f"Exported events by pseudonym: CSV, {day(3)} / …"
+    assert by_pseudonym in history
+    assert history.index("Exported events with email addresses: NDJSON, … / …, payload") < history.index(by_pseudonym)
     assert "anna@example.com" in history
 
 

@@ -1,11 +1,12 @@
 """The table of chapters and that of instructors in a browser."""
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from playwright.sync_api import Page, expect
 
-from courses.models import Chapter, Course
-from tests.browser.pages import assert_good_in_every_look, login
+from config import limits
+from courses.models import Chapter, Course, CourseInstructor
+from tests.browser.pages import PHONE, assert_good_in_every_look, login, look_at
 from tests.cast import make_actor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -86,10 +87,43 @@ def test_chapters_are_added_and_taken_away(page: Page, course: Course) -> None:
     assert chapters(course) == [("ch1", 10), ("ch3", 30), ("ch4", 40), ("ch6", 60)]
 
 
+def test_the_link_that_adds_a_chapter_goes_while_there_are_as_many_as_can_be(page: Page, course: Course) -> None:
+    Chapter.objects.bulk_create(
+        Chapter(course=course, chapter_code=f"more{n}", title="x", order=n)
+        for n in range(limits.CHAPTERS_PER_COURSE_MAX - 4)
+    )
+    page.reload()
+    link = page.locator("#chapters-data .add-row")
+    told = page.get_by_text("A course can have at most 400 chapters.")
+    expect(told).to_be_hidden()
+    link.focus()
+    page.keyboard.press("Enter")
+    expect(told).to_be_visible()
+    expect(link).to_be_hidden()
+    page.get_by_role("button", name="Take this row away").click()
+    expect(link).to_be_visible()
+    expect(told).to_be_hidden()
+
+
+def test_the_table_of_instructors_fits_on_a_phone(page: Page, course: Course) -> None:
+    CourseInstructor.objects.create(course=course, user=make_actor("former").user)
+    look_at(page, PHONE)
+    page.reload()
+    page.get_by_text("Add an instructor").click()
+    expect(page.locator("#instructors-data .select2-selection").last).to_be_visible()
+    too_wide = page.locator("#instructors-data").evaluate(
+        "table => table.scrollWidth - table.closest('.formset-wrapper').clientWidth"
+    )
+    assert too_wide <= 0
+    assert_good_in_every_look(page)
+
+
 def test_an_instructor_is_looked_for_and_added(page: Page, course: Course) -> None:
     teacher = make_actor("teacher", is_staff=True).user
     learner = make_actor("learner").user
-    teacher.groups.add(Group.objects.get_or_create(name="Instructors")[0])
+    group, _ = Group.objects.get_or_create(name="Instructors")
+    group.permissions.add(Permission.objects.get(codename="view_courseinsights"))
+    teacher.groups.add(group)
     for email, refused in ((learner.email, True), (teacher.email, False)):
         page.goto(f"/admin/courses/course/{course.pk}/change/")
         page.get_by_text("Add an instructor").click()

@@ -11,7 +11,7 @@ from config.errors import ErrorCode
 from courses.models import Chapter, Course
 from tests.browser.pages import assert_accessible, assert_good_in_every_look, every_look, login
 from tests.cast import Actor, make_actor
-from updates.services.drafts import upload_draft
+from updates.services.uploads import upload_draft
 from updates.tests.archives import packed
 from updates.tests.shelf import APP, SOMEBODY, chapter_scope, publish, published, refused, withdraw
 

@@ -54,7 +54,24 @@ document.addEventListener("DOMContentLoaded", () => {
         }
     });
 
+    /* Whether there are as many as there may be. unfold's script hides the link's parent when it was used by a key. */
+    const tellRoom = () => {
+        const link = table.querySelector(".add-row");
+        const told = table.querySelector(".at-most");
+        const isFull = rows().length >= Number(told.dataset.most);
+        link.classList.toggle("hidden", isFull);
+        link.parentElement.classList.remove("hidden");
+        told.hidden = !isFull;
+    };
+
+    document.addEventListener("formset:removed", ({ detail }) => {
+        if (detail.formsetName === "chapters") {
+            tellRoom();
+        }
+    });
+
     table.addEventListener("formset:added", ({ target }) => {
+        tellRoom();
         const row = target.closest(".form-group");
         const others = rows().filter((other) => other !== row).map((other) => Number(orderOf(other)?.value) || 0);
         const order = orderOf(row);
