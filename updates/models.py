@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -212,6 +213,14 @@ class BundleRelease(models.Model):
         """It is published for a time that is yet to come."""
         is_later = self.publish_at is not None and self.publish_at > timezone.now()
         return self.state == self.State.PUBLISHED and is_later
+
+    @property
+    def offered_since(self) -> datetime | None:
+        """When its last publication reached devices; None: it has not yet, or was withdrawn before its time came."""
+        if self.publish_at is None or self.published_at is None:
+            return self.published_at
+        until = self.withdrawn_at or timezone.now()
+        return max(self.published_at, self.publish_at) if self.publish_at <= until else None
 
     def clean(self) -> None:
         """Refuse a scope that no client would ask for, and bytes at an address that is none for strangers."""

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Final
 
 from django.db.models import Exists, OuterRef, Subquery
-from django.db.models.functions import Greatest
+from django.db.models.functions import Coalesce, Greatest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -75,8 +75,6 @@ class Published:
     name: str
     url: str
     is_withdrawn: bool
-    offered_from: datetime | None
-    """A time that is yet to come."""
     spread: Spread
     earlier: Sequence[Publication]
     """Earlier publications of the same version, the last one first."""
@@ -133,10 +131,15 @@ class Failure:
 
 
 def list_published() -> list[ReleaseEvent]:
-    """Return the newest entries of publications, each act's together. One query."""
+    """Return the newest entries of publications, each act's together. One query.
+
+    Without those of releases whose time has not come: they stand among what is scheduled. Nor was it ever published
+    what was withdrawn before its time.
+    """
     rows = ReleaseEvent.objects.filter(action=ReleaseEvent.Action.PUBLISHED, refusal="")
     return list(
-        rows.select_related("release")
+        rows.exclude(release__publish_at__gt=Coalesce("release__withdrawn_at", timezone.now()))
+        .select_related("release")
         .defer("changes", "notices", "release__manifest", "release__required_experts")
         .order_by("-id")[: limits.OVERVIEW_ROWS * _EVENTS_PER_ACT]
     )
@@ -268,7 +271,15 @@ def _acts(events: Sequence[ReleaseEvent]) -> list[list[list[ReleaseEvent]]]:
                 new.append(same)
         if new:
             acts.append(new)
+    # A scheduled release counts as published when its time comes, not when somebody scheduled it.
+    acts.sort(key=lambda act: _reached_devices_at(act[0][0]), reverse=True)
     return acts[: limits.OVERVIEW_ROWS]
+
+
+def _reached_devices_at(last: ReleaseEvent) -> datetime:
+    """Return from when on devices were offered what was last published by this act."""
+    since = last.release.offered_since if last.release else None
+    return max(last.created_at, since or last.created_at)
 
 
 def _act(
@@ -277,8 +288,8 @@ def _act(
     progress: dict[uuid.UUID, RolloutProgress],
     sees_audit: bool,
 ) -> PublicationAct:
-    def publication(event: ReleaseEvent) -> Publication:
-        return Publication(event.created_at, event.actor_name if sees_audit else "")
+    def publication(event: ReleaseEvent, at: datetime | None = None) -> Publication:
+        return Publication(at or event.created_at, event.actor_name if sees_audit else "")
 
     releases = []
     for last, *earlier in act:
@@ -288,12 +299,12 @@ def _act(
                 name=names.name(last),
                 url=_url(last.release_id) if release else "",
                 is_withdrawn=bool(release and release.state == BundleRelease.State.WITHDRAWN),
-                offered_from=release.publish_at if release and release.is_scheduled else None,
                 spread=Spread.of(progress[release.pk] if release else NO_PROGRESS),
                 earlier=list(map(publication, earlier)),
             )
         )
-    return PublicationAct(publication(act[0][0]), releases)
+    newest = act[0][0]
+    return PublicationAct(publication(newest, _reached_devices_at(newest)), releases)
 
 
 def _rollout(release: BundleRelease, names: Names, progress: dict[uuid.UUID, RolloutProgress]) -> Rollout:

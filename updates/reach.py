@@ -98,6 +98,32 @@ class Reach:
             walk = [replace(r, rollout_basis_points=rollout_basis_points) if r.version == ours else r for r in walk]
         return _spread(self._groups, walk)
 
+    def fallback(self) -> "Fallback":
+        """Return what devices get that have the release, when the act takes it away."""
+        published_at = self.release.published_at
+        assert published_at is not None
+        later = [other for other in self._after if other.published_at > published_at]
+        superseding = [other.version for other in later if _is_for_every_device(other)]
+        versions, is_for_all = [], False
+        for other in self._after[len(later) :]:
+            versions.append(other.version)
+            is_for_all |= other.rollout_basis_points == WHOLE_ROLLOUT
+            if _is_for_every_device(other):
+                break
+        return Fallback(versions, is_for_all, superseding[0] if superseding else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What devices that have a release are offered once it is withdrawn."""
+
+    versions: Sequence[str]
+    """In the order in which a device takes the first that it may have; empty: none."""
+    is_for_all: bool
+    """Each device may have one of them."""
+    superseded_by: str
+    """A later version that every device is offered already, so that withdrawing changes nothing; empty: none is."""
+
 
 def reach_of_publication(releases: Sequence[BundleRelease], *, rollout_basis_points: int) -> list[Reach]:
     """Say what publishing these in one act does, once their time has come.
@@ -179,6 +205,12 @@ def _as_release(row: BundleRelease) -> Release:
         "min_sidecar_version": parse_minimum(row.min_sidecar_version),
     }
     return Release(**values)
+
+
+def _is_for_every_device(release: Release) -> bool:
+    """Say whether no device passes it over for a release that was published before."""
+    has_minimum = release.min_desktop_version is not None or release.min_sidecar_version is not None
+    return release.rollout_basis_points == WHOLE_ROLLOUT and not has_minimum
 
 
 def _spread(groups: Iterable[_Group], walk: Sequence[Release]) -> dict[str, float]:

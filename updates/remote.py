@@ -48,21 +48,21 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @contextmanager
-def opened(url: str, *, size_bytes: int) -> Iterator[Iterable[bytes]]:
+def opened(url: str, *, size_bytes: int | None) -> Iterator[Iterable[bytes]]:
     """Open an https URL, following redirects, and give its body block by block; at most once.
 
     The body may still be longer or shorter than expected when the server didn't announce its length: whoever reads it
     counts, and may stop at any time.
 
     Args:
-        size_bytes: the length that the body has to have.
+        size_bytes: the length that the body has to have. None: any that an archive may have.
 
     Raises:
         ApiError: ARTIFACT_UNREACHABLE for what may not or can't be fetched, also while the body is read: a URL that is
             no https URL or has a name or password in it; a private address; no answer, another status than 200,
             more than VERIFY_REDIRECTS_MAX redirects, more than VERIFY_MAX_SECONDS in all (a name server that is asked
             meanwhile has the time of the system's resolver). BUNDLE_INVALID for another
-            announced length.
+            announced length, or one that is too large.
     """
     clock = _Clock(limits.VERIFY_MAX_SECONDS)
     context = _tls_context()
@@ -281,16 +281,22 @@ def _header(response: httpcore.Response, name: bytes) -> str:
     return b", ".join(value for key, value in response.headers if key.lower() == name).decode("utf-8", "replace")
 
 
-def _check_answer(host: str, response: httpcore.Response, size_bytes: int) -> None:
+def _check_answer(host: str, response: httpcore.Response, size_bytes: int | None) -> None:
     if response.status != 200:
         raise unreachable(format_lazy(_("{host} answers with status {status}."), host=host, status=response.status))
     if _header(response, b"content-encoding").lower() not in ("", "identity"):
         text = _("{host} sends the archive in another encoding, though it was asked not to.")
         raise unreachable(format_lazy(text, host=host))
-    length = _header(response, b"content-length")
-    if length and int(length) != size_bytes:  # digits: h11 refuses anything else
+    announced = _header(response, b"content-length")
+    length = int(announced) if announced else None  # digits: h11 refuses anything else
+    if size_bytes is None:
+        if length is not None and length > limits.BUNDLE_ARCHIVE_MAX_BYTES:
+            text = _("{host} has {found} bytes there; an archive may have {most}.")
+            values = {"found": f"{length:,}", "most": f"{limits.BUNDLE_ARCHIVE_MAX_BYTES:,}"}
+            raise ApiError(ErrorCode.BUNDLE_INVALID, format_lazy(text, host=host, **values))
+    elif length not in (None, size_bytes):
         text = _("{host} has {found} bytes there; the release has {size}.")
-        values = {"found": f"{int(length):,}", "size": f"{size_bytes:,}"}
+        values = {"found": f"{length:,}", "size": f"{size_bytes:,}"}
         raise ApiError(ErrorCode.BUNDLE_INVALID, format_lazy(text, host=host, **values))
 
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from config.errors import joined
 from config.search import Hit, Hits, Person, Query, cut, may_view
 from courses.search import find_chapter_ids
+from updates.admin.common import state_of
 from updates.models import BundleRelease, BundleType
 
 _VERSION: Final = re.compile(r"v?(\d+\.[\w.+-]*|\d+)")
@@ -52,6 +53,6 @@ def _hit(release: BundleRelease) -> Hit:
     scope = f"{chapter.course.course_code}/{chapter.chapter_code}" if chapter else release.scope_id
     return Hit(
         title=f"{scope} {release.version}",
-        detail=str(joined([release.get_bundle_type_display(), release.get_state_display()])),
+        detail=str(joined([release.get_bundle_type_display(), state_of(release)])),
         url=reverse("admin:updates_bundlerelease_change", args=[release.pk]),
     )

@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from config.errors import ApiError, ErrorCode
 from courses.models import Chapter, Course
+from courses.services import require_room_for_chapters
 from storage.artifacts import store_artifact
 from updates.bundles.base import Bundle
 from updates.bundles.build import build_bundle
@@ -20,8 +21,9 @@ from updates.device_checks import APP_AGENTS_SCOPE, EXPERTS_SHARED_SCOPE
 from updates.models import BundleRelease, BundleType, chapter_scope_id
 from updates.principals import Principal, command
 from updates.selectors import find_release
-from updates.services.drafts import bytes_are_there, upload_draft
 from updates.services.publication import publish_releases
+from updates.services.stored_bytes import bytes_are_there
+from updates.services.uploads import upload_draft
 
 COURSE_CODE: Final = "SOC101"
 COURSE_ID: Final = uuid.uuid5(uuid.NAMESPACE_OID, f"llm-course/{COURSE_CODE}")
@@ -57,7 +59,7 @@ def seed_data(*, report: Report, warn: Report) -> None:
     Each step is told to `report` in a line, what needs a person to `warn`. A second process waits for the first.
 
     Raises:
-        ApiError: STORAGE_UNAVAILABLE.
+        ApiError: STORAGE_UNAVAILABLE; VALIDATION_ERROR when the course that is there has no room for a chapter.
     """
     with _one_at_a_time():
         course = _seed_course(report)
@@ -103,6 +105,7 @@ def _seed_chapter(course: Course, code: str, title: str, order: int, *, report: 
     chapter_id = uuid.uuid5(course.pk, code)
     chapter = course.chapters.filter(Q(chapter_code__iexact=code) | Q(pk=chapter_id)).first()
     if chapter is None:
+        require_room_for_chapters(count=course.chapters.count() + 1)
         chapter = course.chapters.create(pk=chapter_id, chapter_code=code, title=title, order=order)
         report(f"Chapter {chapter.chapter_code}: created.")
     else:

@@ -82,17 +82,15 @@ def find_replaced(release: BundleRelease) -> BundleRelease | None:
     return rows.first()
 
 
-def list_current(
-    scopes: Iterable[tuple[str, str]], *, without: Iterable[BundleRelease] = ()
-) -> dict[tuple[str, str], BundleRelease]:
-    """Return what all devices are offered of each of these scopes, as `find_current` says, were some releases gone.
+def list_current(scopes: Iterable[tuple[str, str]]) -> dict[tuple[str, str], BundleRelease]:
+    """Return what all devices are offered of each of these scopes, as `find_current` says.
 
     Manifests are left out. One query.
     """
     wanted = sorted(set(scopes))
     if not wanted:
         return {}
-    rows = _offered_to_all(wanted).exclude(pk__in=[release.pk for release in without]).defer("manifest")
+    rows = _offered_to_all(wanted).defer("manifest")
     rows = rows.order_by("bundle_type", "scope_id", "-published_at", "-pk").distinct("bundle_type", "scope_id")
     return {(release.bundle_type, release.scope_id): release for release in rows}
 

@@ -44,6 +44,7 @@ def test_all_calls_of_the_contract_are_described(document: dict[str, Any]) -> No
         "get /v1/admin/bundles/{id}",
         "delete /v1/admin/bundles/{id}",
         "post /v1/admin/bundles/{id}/publish",
+        "post /v1/admin/bundles/{id}/reschedule",
         "post /v1/admin/bundles/{id}/withdraw",
         "post /v1/admin/bundles/{id}/rollout",
         "post /v1/admin/bundles/{id}/verify",

@@ -104,7 +104,7 @@ def test_upload_look_publish_to_a_tenth_widen_withdraw_and_publish_again(
         "datasets/beans.csv": "n\n1\n",
     }
     page.locator("input[type=file]").set_input_files(archive(scope, "1.1.0", files))
-    press(page, "Save")
+    press(page, "Upload")
     expect(page.get_by_text("It is a draft until somebody publishes it.")).to_be_visible()
 
     # The preview: the files, what changes, and what publishing would do.
@@ -140,9 +140,9 @@ def test_upload_look_publish_to_a_tenth_widen_withdraw_and_publish_again(
     # Taken back, and published again.
     page.goto(page_of(release))
     press(page, "Withdraw")
-    expect(page.get_by_text("devices go back to 1.0.0.")).to_be_visible()
+    expect(page.get_by_text("Devices that have it go back to 1.0.0 at their next check.")).to_be_visible()
     press(page, "Withdraw")
-    expect(page.get_by_text("Withdrawn:")).to_be_visible()
+    expect(page.get_by_text("Withdrawn: Chapter TST100/ch1_intro 1.1.0.")).to_be_visible()
     device.gets("1.0.0")
     page.goto(page_of(release))
     press(page, "Publish again")
@@ -186,7 +186,7 @@ def test_a_refused_archive_shows_its_reason_on_the_form_and_on_the_first_page(pa
     bad = packed({"readme.md": b"no manifest"}).read()
     payload: FilePayload = {"name": "bundle.tar.gz", "mimeType": "application/gzip", "buffer": bad}
     page.locator("input[type=file]").set_input_files(payload)
-    press(page, "Save")
+    press(page, "Upload")
     expect(page.get_by_text("The archive has no bundle.manifest.json at its root.")).to_be_visible()
     expect(page.get_by_text("Choose the file once more: browsers don't keep it.")).to_be_visible()
     expect(page.locator("input[name=rollout_basis_points]")).to_have_value("5")
@@ -202,14 +202,14 @@ def test_a_chapter_is_chosen_for_an_archive_that_names_no_course(page: Page, bos
     page.goto("/admin/updates/bundlerelease/add/")
     file = archive(("chapter", "ch1_intro"), "1.0.0", default_files(("chapter", "ch1_intro"), "1.0.0"))
     page.locator("input[type=file]").set_input_files(file)
-    press(page, "Save")
+    press(page, "Upload")
     expect(page.get_by_text("The archive is for ch1_intro, which names no chapter of a course here.")).to_be_visible()
 
     page.get_by_role("combobox", name=re.compile(r"^Chapter\b")).press("Enter")
     page.keyboard.type("tst100 ch1")
     page.get_by_role("option", name="TST100 ch1_intro").click()
     page.locator("input[type=file]").set_input_files(file)
-    press(page, "Save")
+    press(page, "Upload")
     expect(page.get_by_text("It is a draft until somebody publishes it.")).to_be_visible()
     assert BundleRelease.objects.get().chapter == chapter
 
@@ -222,7 +222,7 @@ def test_an_author_uploads_but_can_not_publish(page: Page) -> None:
     login(page, author)
     page.goto("/admin/updates/bundlerelease/add/")
     page.locator("input[type=file]").set_input_files(archive(APP, "1.0.0", default_files(APP, "1.0.0")))
-    press(page, "Save")
+    press(page, "Upload")
     expect(page.get_by_text("You may not publish. Ask somebody of the group Publishers.")).to_be_visible()
     expect(page.get_by_role("button", name="Publish")).to_have_count(0)
     assert BundleRelease.objects.get().state == "draft"

@@ -75,8 +75,8 @@ def test_a_release_is_scheduled(page: Page, boss: User, work: BundleRelease) -> 
 
     page.goto(LIST)
     row = page.get_by_role("row").filter(has=page.locator(f'a[href*="{work.pk}"]'))
-    expect(row).to_contain_text("Scheduled")
-    expect(row).to_contain_text("from 2099-01-02 03:04 UTC")
+    expect(row).to_contain_text("Scheduled for 2099-01-02 03:04 UTC")
+    assert_good_in_every_look(page)
 
 
 def test_the_time_of_a_scheduled_release_is_changed(page: Page, boss: User, work: BundleRelease) -> None:
@@ -102,6 +102,9 @@ def test_a_new_draft_asks_for_what_its_kind_needs(page: Page, boss: User) -> Non
     login(page, boss)
     page.goto(f"{LIST}add/")
     page.get_by_role("link", name="Register it by its URL instead").click()
+    expect(page.get_by_label("Kind of bundle")).to_have_count(0)
+    assert_good_in_every_look(page)
+    page.get_by_role("link", name="Enter all of it yourself instead").click()
     scope = page.get_by_label("Scope")
 
     expect(scope).to_have_value("core")

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django import forms
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, pgettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext
 from django_stubs_ext import StrOrPromise
 from unfold.widgets import INPUT_CLASSES, UnfoldAdminDecimalFieldWidget
 
@@ -32,6 +32,9 @@ from updates.services import publication
 from updates.services.publication import TIME_IS_OVER, Act, Terms
 
 State = BundleRelease.State
+
+_STEPS: Final = (100, 500, 1_000, 2_500, 5_000, WHOLE_ROLLOUT)
+"""Shares in basis points to which a rollout is widened, one after the other."""
 
 
 def planned_for(releases: Sequence[BundleRelease]) -> datetime | None:
@@ -72,8 +75,8 @@ class Affected:
 
     release: BundleRelease
     outlook: Outlook
-    fate: str = ""
-    """What devices that have it get afterwards."""
+    note: str = ""
+    """What else to know of it."""
 
     @property
     def name(self) -> str:
@@ -91,6 +94,8 @@ class ActForm(forms.Form):
     states: ClassVar[Sequence[str]]
     is_scheduled: ClassVar[bool] = False
     """It asks from when on devices are offered the releases; else that is from now on."""
+    is_about_time: ClassVar[bool] = False
+    """It changes the time of scheduled releases, and is decided on the time that they have."""
     refusal: ClassVar[StrOrPromise]
     """The sentence for a `{release}` that has none of these states."""
     takes_companions: ClassVar[bool]
@@ -118,6 +123,10 @@ class ActForm(forms.Form):
     def share(self) -> str:
         """The percentage of the devices, for the sentence that says what will happen."""
         return "…" if "rollout_percent" in self.errors else self["rollout_percent"].value() or "…"
+
+    def summary(self, total: int) -> str:
+        """Say what will happen to so many releases, where the terms don't say it; empty: each one's outlook does."""
+        return ""
 
     @property
     def moment(self) -> datetime | None:
@@ -254,6 +263,7 @@ class RescheduleForm(ActForm):
     together = gettext_lazy("Published with it, and moved together")
     states = (State.PUBLISHED,)
     is_scheduled = True
+    is_about_time = True
     refusal = gettext_lazy(
         "The time of {release} can't be changed: only a scheduled release has one. Look at it again."
     )
@@ -261,7 +271,7 @@ class RescheduleForm(ActForm):
 
     publish_at = MomentField(
         label=gettext_lazy("Offered from (UTC)"),
-        help_text=gettext_lazy("A time to come. To offer it at once, withdraw it and publish it again."),
+        help_text=gettext_lazy("A time to come. To offer it at once, choose Publish now."),
     )
 
     @staticmethod
@@ -273,19 +283,7 @@ class RescheduleForm(ActForm):
         return release.is_scheduled
 
     def affected(self, releases: Sequence[BundleRelease]) -> list[Affected]:
-        current = list_current((release.bundle_type, release.scope_id) for release in releases)
-        return [
-            Affected(
-                reach.release,
-                outlook_of_schedule(
-                    reach,
-                    publish_at=self.moment,
-                    current=current.get((reach.release.bundle_type, reach.release.scope_id)),
-                ),
-                _now_planned(reach.release),
-            )
-            for reach in reach_of_schedule(releases)
-        ]
+        return _affected_by_time(releases, self.moment)
 
     def perform(self) -> Act:
         return publication.reschedule_releases(
@@ -294,6 +292,41 @@ class RescheduleForm(ActForm):
 
     def done(self) -> str:
         return _("Offered from %(time)s on") % {"time": utc(self.cleaned_data["publish_at"])}
+
+
+class PublishNowForm(ActForm):
+    """Lets the time of scheduled releases come now; they stay what they are."""
+
+    action = "publish_now"
+    title = gettext_lazy("Publish now")
+    together = gettext_lazy("Published with it, and offered together")
+    states = (State.PUBLISHED,)
+    is_about_time = True
+    refusal = gettext_lazy(
+        "The release {release} can't be published now: only a scheduled release can. Look at it again."
+    )
+    takes_companions = True
+
+    @classmethod
+    def may_have(cls, release: BundleRelease) -> bool:
+        return release.is_scheduled
+
+    def summary(self, total: int) -> str:
+        text = ngettext(
+            "%(total)s release will be offered from now on, whatever time it was scheduled for.",
+            "%(total)s releases will be offered from now on, whatever time they were scheduled for.",
+            total,
+        )
+        return text % {"total": total}
+
+    def affected(self, releases: Sequence[BundleRelease]) -> list[Affected]:
+        return _affected_by_time(releases, timezone.now())
+
+    def perform(self) -> Act:
+        return publication.reschedule_releases(releases=self.releases, principal=self.principal, publish_at=None)
+
+    def done(self) -> str:
+        return _("Published, and offered from now on")
 
 
 class WidenForm(ActForm):
@@ -306,13 +339,22 @@ class WidenForm(ActForm):
 
     rollout_percent = PercentField(
         label=gettext_lazy("Share of devices (%)"),
-        help_text=gettext_lazy("No less than now: devices that have it would lose it."),
+        help_text=gettext_lazy("More than now: devices that have it would lose it at less."),
         widget=UnfoldAdminDecimalFieldWidget,
     )
 
     @staticmethod
     def terms_of(releases: Sequence[BundleRelease]) -> dict[str, Any]:
-        return {"rollout_percent": max(release.rollout_basis_points for release in releases)}
+        widest = max(release.rollout_basis_points for release in releases)
+        return {"rollout_percent": next(step for step in _STEPS if step > widest or step == WHOLE_ROLLOUT)}
+
+    def clean_rollout_percent(self) -> int:
+        """Refuse a share that changes nothing; the service refuses a smaller one, and the audit keeps that."""
+        chosen: int = self.cleaned_data["rollout_percent"]
+        if all(release.rollout_basis_points == chosen for release in self.releases):
+            text = _("It is %(share)s already: give a larger share.")
+            raise forms.ValidationError(text % {"share": percent(chosen)})
+        return chosen
 
     def affected(self, releases: Sequence[BundleRelease]) -> list[Affected]:
         reaches = reach_of_widening(releases, rollout_basis_points=self.rollout)
@@ -342,16 +384,12 @@ class WithdrawForm(ActForm):
             releases=self.releases, principal=self.principal, together=self.takes_companions
         )
 
+    def summary(self, total: int) -> str:
+        """The consequence of a single one is its outlook."""
+        return _("%(total)s releases will be taken back.") % {"total": total} if total > 1 else ""
+
     def affected(self, releases: Sequence[BundleRelease]) -> list[Affected]:
-        left = list_current(((release.bundle_type, release.scope_id) for release in releases), without=releases)
-        return [
-            Affected(
-                reach.release,
-                outlook_of_withdrawal(reach),
-                _fate(reach.release, left.get((reach.release.bundle_type, reach.release.scope_id))),
-            )
-            for reach in reach_of_withdrawal(releases)
-        ]
+        return [Affected(reach.release, outlook_of_withdrawal(reach)) for reach in reach_of_withdrawal(releases)]
 
     def done(self) -> str:
         return pgettext("what was done", "Withdrawn")
@@ -363,16 +401,22 @@ class WithdrawOnlyTheseForm(WithdrawForm):
     takes_companions = False
 
 
+def _affected_by_time(releases: Sequence[BundleRelease], publish_at: datetime | None) -> list[Affected]:
+    """Say what another time does; None: it isn't chosen yet."""
+    current = list_current((release.bundle_type, release.scope_id) for release in releases)
+    return [
+        Affected(
+            reach.release,
+            outlook_of_schedule(
+                reach,
+                publish_at=publish_at,
+                current=current.get((reach.release.bundle_type, reach.release.scope_id)),
+            ),
+            _now_planned(reach.release),
+        )
+        for reach in reach_of_schedule(releases)
+    ]
+
+
 def _now_planned(release: BundleRelease) -> str:
     return _("the time so far is %(time)s.") % {"time": utc(release.publish_at)} if release.publish_at else ""
-
-
-def _fate(release: BundleRelease, left: BundleRelease | None) -> str:
-    """Say what becomes of the devices that have a release; `left` is what all are offered without it."""
-    if release.publish_at is not None and release.is_scheduled:
-        return _("is not offered before %(time)s, so no device has it.") % {"time": utc(release.publish_at)}
-    if left is None:
-        return _("has no other release that all devices are offered: those that have it keep it, others may get none.")
-    if release.published_at and left.published_at and left.published_at > release.published_at:
-        return _("gave way to %(version)s already, which devices keep.") % {"version": left.version}
-    return _("devices go back to %(version)s.") % {"version": left.version}

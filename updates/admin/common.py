@@ -78,6 +78,18 @@ def age(moment: datetime | None) -> str:
     return format_html('<time datetime="{}" title="{} UTC">{}</time>', moment.isoformat(), minute(moment), words)
 
 
+def scheduled_for(moment: datetime) -> str:
+    """Say what a release is whose time is yet to come."""
+    return pgettext("state of a release", "Scheduled for %(time)s UTC") % {"time": minute(moment)}
+
+
+def state_of(release: BundleRelease) -> str:
+    """Say what a release is, for people: nothing calls it published before its time has come."""
+    if release.is_scheduled and release.publish_at:
+        return scheduled_for(release.publish_at)
+    return release.get_state_display()
+
+
 def bundle_label(release: BundleRelease) -> str:
     """Name what a release is of, for people: they know a course by its code, not by its UUID. Needs its course."""
     chapter = release.chapter

@@ -100,22 +100,37 @@ class CopyableCourseAdmin(CourseAdmin):
 
 def _consequences(plan: CoursePlan) -> list[str]:
     releases = plan.releases
-    chapters = ngettext("%(count)s chapter", "%(count)s chapters", len(plan.chapters)) % {"count": len(plan.chapters)}
-    published = ngettext(
-        "%(count)s release is published in it at once, for every device",
-        "%(count)s releases are published in it at once, for every device",
-        len(releases),
-    ) % {"count": len(releases)}
     told = [
-        _("A new active course is made with %(chapters)s, and %(releases)s.")
-        % {"chapters": chapters, "releases": published},
-        _("Not copied: learners, progress, drafts, scheduled releases, and rollouts that don't reach all devices yet."),
+        _what_is_made(chapters=len(plan.chapters), releases=len(releases)),
+        _(
+            "Not copied: learners, the instructors' right to see how they fare, progress, drafts, scheduled releases, "
+            "and rollouts that don't reach all devices yet."
+        ),
     ]
     missing = missing_experts(releases, offered_from=None)
     if missing:
         text = _("It can't be copied now: these experts are needed and have no published release: %(experts)s.")
         told.append(text % {"experts": listed(missing)})
     return told
+
+
+def _what_is_made(*, chapters: int, releases: int) -> str:
+    if not chapters:
+        return _("A new active course is made, without chapters: this course has none.")
+    counted = ngettext("%(count)s chapter", "%(count)s chapters", chapters) % {"count": chapters}
+    if not releases:
+        return _("A new active course is made with %(chapters)s. No release is published in it.") % {
+            "chapters": counted
+        }
+    published = ngettext(
+        "%(count)s release is published in it at once, for every device",
+        "%(count)s releases are published in it at once, for every device",
+        releases,
+    ) % {"count": releases}
+    return _("A new active course is made with %(chapters)s, and %(releases)s.") % {
+        "chapters": counted,
+        "releases": published,
+    }
 
 
 def _preview(plan: CoursePlan) -> Panel:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any, ClassVar, Final
@@ -14,7 +15,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
 from config.admin import ModelAdmin
@@ -29,6 +30,7 @@ from updates.admin.common import (
     listed,
     minute,
     percent,
+    scheduled_for,
     scope_label,
 )
 from updates.models import BundleRelease, ReleaseEvent
@@ -38,6 +40,10 @@ _COURSES_MAX: Final = 20
 """So many courses whose code begins with a word are searched for."""
 _UNTOLD: Final = frozenset({"cohort_key"})
 """What changes with every publication and means nothing to people."""
+_TOLD_BY_SCHEDULE: Final = frozenset({"publish_at", "published_at", "first_published_at"})
+"""What an entry of a scheduled release doesn't tell beside its state: the time, and that it counts as published."""
+
+State = BundleRelease.State
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +60,33 @@ class Change:
 
 def describe_changes(event: ReleaseEvent) -> list[Change]:
     """Put an entry's changes into words; what had no value and has none says nothing."""
+    time = _time_of_schedule(event)
+    untold = _UNTOLD if time is None else _UNTOLD | _TOLD_BY_SCHEDULE
     changes = (
         Change(
-            str(FIELD_LABELS.get(name, name.replace("_", " ").capitalize())), _words(name, before), _words(name, after)
+            str(FIELD_LABELS.get(name, name.replace("_", " ").capitalize())),
+            *(scheduled_for(time) if time and value == State.PUBLISHED else _words(name, value) for value in values),
         )
-        for name, (before, after) in event.changes.items()
-        if name not in _UNTOLD
+        for name, values in event.changes.items()
+        if name not in untold
     )
     return [change for change in changes if change.before or change.after]
+
+
+def what_was_done(event: ReleaseEvent) -> str:
+    """Name the action of an entry: publishing for a time to come is scheduling, whatever the time is now."""
+    if event.action == ReleaseEvent.Action.PUBLISHED and _time_of_schedule(event):
+        return pgettext("what was done", "Scheduled")
+    return event.get_action_display()
+
+
+def _time_of_schedule(event: ReleaseEvent) -> datetime | None:
+    """Return the time for which a release became scheduled by an act, or was until then; None: for none."""
+    if "state" not in event.changes:
+        return None
+    stated = event.changes.get("publish_at", (None, None))[1]
+    time = parse_datetime(stated) if stated else None
+    return time if time and time > event.created_at else None
 
 
 def _words(name: str, value: Any) -> str:
@@ -74,7 +99,7 @@ def _words(name: str, value: Any) -> str:
     if name == "rollout_basis_points":
         return percent(value)
     if name == "state":
-        return str(dict(BundleRelease.State.choices).get(value, value))
+        return str(dict(State.choices).get(value, value))
     moment = parse_datetime(value) if name.endswith("_at") else None
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else str(value)
 
@@ -91,6 +116,10 @@ class Entry:
     @property
     def who(self) -> str:
         return who(self.event)
+
+    @property
+    def what(self) -> str:
+        return what_was_done(self.event)
 
 
 def who(event: ReleaseEvent) -> str:
@@ -195,8 +224,8 @@ class ReleaseEventAdmin(ModelAdmin[ReleaseEvent]):
     @admin.display(description=gettext_lazy("Action"), ordering="action")
     def what(self, event: ReleaseEvent) -> str:
         if event.refusal:
-            return _("%(action)s: refused") % {"action": event.get_action_display()}
-        return event.get_action_display()
+            return _("%(action)s: refused") % {"action": what_was_done(event)}
+        return what_was_done(event)
 
     @admin.display(description=gettext_lazy("Release"))
     def subject(self, event: ReleaseEvent) -> str:

@@ -12,8 +12,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from config import limits
+from config.errors import joined
+from updates.admin.common import percent
 from updates.models import BundleRelease
-from updates.reach import Audience, Reach
+from updates.reach import Audience, Fallback, Reach
 from updates.selection import WHOLE_ROLLOUT, parse_version
 
 _EXACT_BELOW: Final = 100
@@ -84,7 +86,7 @@ def outlook_of_publication(
         replaced: what all devices are offered of its scope now.
         awaits_time: it is for a time to come that isn't chosen yet.
     """
-    if nobody := _why_nobody(reach):
+    if nobody := _nobody_will(reach):
         return Outlook(nobody, [*_replaces(reach.release, replaced)])
     typed = _typed(reach)
     if awaits_time:
@@ -112,7 +114,7 @@ def outlook_of_schedule(reach: Reach, *, publish_at: datetime | None, current: B
         told = [_("%(version)s was published after it, and stays what devices get.") % {"version": current.version}]
     else:
         told = _replaces(release, current)
-    if nobody := _why_nobody(reach):
+    if nobody := _nobody_will(reach):
         return Outlook(nobody, told)
     typed = _typed(reach)
     if publish_at is None:
@@ -126,7 +128,7 @@ def outlook_of_schedule(reach: Reach, *, publish_at: datetime | None, current: B
 
 def outlook_of_widening(reach: Reach, *, rollout_basis_points: int) -> Outlook:
     """Say what widening the rollout of a release would do."""
-    if nobody := _why_nobody(reach):
+    if nobody := _nobody_will(reach):
         return Outlook(nobody)
     before = reach.offered_before().get(reach.release.version, 0)
     typed = _typed(reach)
@@ -144,10 +146,10 @@ def outlook_of_widening(reach: Reach, *, rollout_basis_points: int) -> Outlook:
     )
 
 
-def outlook_of_withdrawal(reach: Reach) -> Outlook:
-    """Say how many devices lose a release that is withdrawn."""
-    if nobody := _why_nobody(reach):
-        return Outlook(nobody)
+def outlook_of_offer(reach: Reach) -> Outlook:
+    """Say how many devices are offered a published release now."""
+    if why := _why_nobody(reach):
+        return Outlook(_("No device is offered it now: %(why)s.") % {"why": why})
     offered = reach.offered_before().get(reach.release.version, 0)
     is_exact = not reach.is_estimate and reach.release.rollout_basis_points == WHOLE_ROLLOUT
     return Outlook(
@@ -164,6 +166,22 @@ def outlook_of_withdrawal(reach: Reach) -> Outlook:
         ),
         [_who_is_counted(reach)],
     )
+
+
+def outlook_of_withdrawal(reach: Reach) -> Outlook:
+    """Say what becomes of the devices that have a release which is withdrawn."""
+    release = reach.release
+    if release.is_scheduled and release.publish_at is not None:
+        text = _("It will not be offered at %(time)s; nothing changes for devices.")
+        return Outlook(text % {"time": utc(release.publish_at)})
+    if why := _why_closed(reach):
+        return Outlook(_("Nothing changes for devices: %(why)s.") % {"why": why})
+    fallback = reach.fallback()
+    if fallback.superseded_by:
+        text = _("Nothing changes for devices: they are offered %(version)s, which was published after it.")
+        return Outlook(text % {"version": fallback.superseded_by})
+    offer = outlook_of_offer(reach)
+    return Outlook(_what_is_left(release, fallback), [offer.consequence, *offer.details])
 
 
 # --- Sentences --------------------------------------------------------------------------------------------------
@@ -199,16 +217,48 @@ def _is_later(one: BundleRelease, other: BundleRelease) -> bool:
     return bool(one.published_at and other.published_at and one.published_at > other.published_at)
 
 
-def _why_nobody(reach: Reach) -> str:
-    """Return why no device asks for a release; empty: some do."""
+def _what_is_left(release: BundleRelease, fallback: Fallback) -> str:
+    """Say what devices that have a release are offered without it."""
+    if not fallback.versions:
+        return _("Devices that have it keep it, and others are offered none: there is no other release.")
+    versions = joined(fallback.versions, _(" or "))
+    if not fallback.is_for_all:
+        text = _(
+            "Devices that have it go back to %(versions)s if they are in its rollout, and else keep it: no other "
+            "release is for all devices."
+        )
+        return text % {"versions": versions}
+    if release.rollout_basis_points < WHOLE_ROLLOUT:
+        text = _(
+            "Devices in its rollout (%(share)s) go back to %(versions)s at their next check; nothing changes for the "
+            "others."
+        )
+        return text % {"share": percent(release.rollout_basis_points), "versions": versions}
+    return _("Devices that have it go back to %(versions)s at their next check.") % {"versions": versions}
+
+
+def _nobody_will(reach: Reach) -> str:
+    """Say that no device would be offered a release, and why; empty: some would."""
+    if why := _why_closed(reach):
+        return _("No device will be offered it: %(why)s.") % {"why": why}
+    if why := _why_nobody(reach):
+        return _("No device will be offered it yet: %(why)s.") % {"why": why}
+    return ""
+
+
+def _why_closed(reach: Reach) -> str:
+    """Return why no device may ask for a release, whichever learn; empty: they may."""
     match reach.audience:
         case Audience.NOBODY_CLOSED:
-            return _("No device will be offered it: its chapter or course is switched off.")
+            return _("its chapter or course is switched off")
         case Audience.NOBODY_NEEDS_IT:
-            return _("No device will be offered it: no chapter that learners have needs this expert.")
-    if reach.devices:
-        return ""
-    return _("No device will be offered it yet: %(who)s.") % {"who": _nobody_was_active(reach)}
+            return _("no chapter that learners have needs this expert")
+    return ""
+
+
+def _why_nobody(reach: Reach) -> str:
+    """Return why no device asks for a release; empty: some do."""
+    return _why_closed(reach) or ("" if reach.devices else _nobody_was_active(reach))
 
 
 def _nobody_was_active(reach: Reach) -> str:

@@ -1,4 +1,4 @@
-"""Forms of drafts: from an archive, from a URL, and what can be changed later."""
+"""Forms of drafts: from an archive, from an archive elsewhere, and what can be changed later."""
 
 from typing import Any, ClassVar
 
@@ -18,12 +18,14 @@ from unfold.widgets import (
 
 from config import limits
 from config.errors import ApiError, ErrorCode
-from updates.admin.common import PercentField, add_refusal, fault_text
+from config.uploads import slow_place
+from updates.admin.common import PercentField, add_refusal, fault_text, refusal_text
 from updates.bundles.manifest import MINIMUM_VERSIONS
 from updates.models import EXPERT_ID_PATTERN, BundleRelease, BundleType, chapter_scope_id, sha256_validator
 from updates.principals import Principal
-from updates.services import drafts
 from updates.services.drafts import Draft, ReleaseOptions
+from updates.services.registrations import register_archive, register_draft
+from updates.services.uploads import upload_archive
 
 IDENTITY_FIELDS = ("bundle_type", "chapter", "scope_id", "version")
 _PLACE_FIELDS = ("external_url", "sha256", "size_bytes")
@@ -150,16 +152,11 @@ class ArchiveField(forms.FileField):
         return super().to_python(data)
 
 
-class UploadForm(NewDraftForm):
-    """A new draft from an archive, which goes into the artifact store. What it is of is for its manifest to say."""
+class StatedForm(NewDraftForm):
+    """A new draft of which the archive itself says what it is of, and which version."""
 
-    archive = ArchiveField(
-        label=gettext_lazy("Archive"),
-        help_text=gettext_lazy("bundle.tar.gz. Its manifest says what it is of, and which version."),
-        widget=UnfoldAdminFileFieldWidget,
-    )
-
-    asked_fields = ("archive", "chapter")
+    bytes_field: ClassVar[str]
+    """Where the archive comes from: what is wrong with it is shown there."""
 
     class Meta(NewDraftForm.Meta):
         fields = ("chapter", *OPTION_FIELDS)
@@ -171,9 +168,29 @@ class UploadForm(NewDraftForm):
             ),
         }
 
+    def _show(self, error: ApiError) -> None:
+        if error.code not in (ErrorCode.BUNDLE_INVALID, ErrorCode.ARTIFACT_UNREACHABLE):
+            super()._show(error)
+            return
+        for text in [fault_text(error, fault) for fault in error.details] or [refusal_text(error)]:
+            self.add_error(self.bytes_field, text)
+
+
+class UploadForm(StatedForm):
+    """A new draft from an archive, which goes into the artifact store."""
+
+    archive = ArchiveField(
+        label=gettext_lazy("Archive"),
+        help_text=gettext_lazy("bundle.tar.gz. Its manifest says what it is of, and which version."),
+        widget=UnfoldAdminFileFieldWidget,
+    )
+
+    asked_fields = ("archive", "chapter")
+    bytes_field = "archive"
+
     def _make(self) -> Draft:
         archive = self.cleaned_data["archive"]
-        return drafts.upload_archive(
+        return upload_archive(
             file=archive,
             chapter=self.cleaned_data["chapter"],
             principal=self.principal,
@@ -181,12 +198,54 @@ class UploadForm(NewDraftForm):
             sha256=getattr(archive, "sha256", None),
         )
 
-    def _show(self, error: ApiError) -> None:
-        if error.code is not ErrorCode.BUNDLE_INVALID:
-            super()._show(error)
-            return
-        for fault in error.details:
-            self.add_error("archive", fault_text(error, fault))
+
+class AddressField(forms.URLField):
+    """Where an archive lies that every device fetches itself."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            label=gettext_lazy("URL of the archive"),
+            max_length=1024,
+            assume_scheme="https",
+            help_text=gettext_lazy("An https address from which every device can download it, without a password."),
+            widget=UnfoldAdminURLInputWidget,
+        )
+
+
+class Sha256Field(forms.CharField):
+    """Typed or pasted, in whatever case."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(label="SHA-256", widget=UnfoldAdminTextInputWidget, **kwargs)
+
+    def clean(self, value: Any) -> str:
+        sha256: str = super().clean(value).lower()
+        if sha256:
+            sha256_validator(sha256)
+        return sha256
+
+
+class FetchForm(StatedForm):
+    """A new draft of an archive that lies elsewhere: it is fetched, and its manifest says what it is of."""
+
+    external_url = AddressField()
+    sha256 = Sha256Field(
+        required=False,
+        help_text=gettext_lazy("Of the archive, as sha256sum prints it; another one is refused. Empty: any."),
+    )
+
+    asked_fields = ("external_url", "sha256", "chapter")
+    bytes_field = "external_url"
+
+    def _make(self) -> Draft:
+        with slow_place():
+            return register_archive(
+                external_url=self.cleaned_data["external_url"],
+                sha256=self.cleaned_data["sha256"] or None,
+                chapter=self.cleaned_data["chapter"],
+                principal=self.principal,
+                options=self._options(),
+            )
 
 
 class RegisterForm(NewDraftForm):
@@ -195,17 +254,9 @@ class RegisterForm(NewDraftForm):
     So nothing says what it is of but the form. A chapter's scope follows from the chapter.
     """
 
-    external_url = forms.URLField(
-        label=gettext_lazy("URL of the archive"),
-        max_length=1024,
-        assume_scheme="https",
-        help_text=gettext_lazy("An https address from which every device can download it, without a password."),
-        widget=UnfoldAdminURLInputWidget,
-    )
-    sha256 = forms.CharField(
-        label="SHA-256",
+    external_url = AddressField()
+    sha256 = Sha256Field(
         help_text=gettext_lazy("Of the archive: 64 hexadecimal digits, as sha256sum prints them."),
-        widget=UnfoldAdminTextInputWidget,
     )
     size_bytes = forms.IntegerField(
         label=gettext_lazy("Size in bytes"),
@@ -245,13 +296,8 @@ class RegisterForm(NewDraftForm):
             self.add_error("scope_id", _("Give the scope that the bundle is for."))
         return cleaned
 
-    def clean_sha256(self) -> str:
-        sha256: str = self.cleaned_data["sha256"].strip().lower()
-        sha256_validator(sha256)
-        return sha256
-
     def _make(self) -> Draft:
-        return drafts.register_draft(
+        return register_draft(
             **{name: self.cleaned_data[name] for name in ("bundle_type", "scope_id", "version", *_PLACE_FIELDS)},
             manifest={},
             principal=self.principal,

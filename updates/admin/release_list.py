@@ -19,7 +19,7 @@ from unfold.widgets import CHECKBOX_CLASSES
 
 from config.search import Query
 from courses.models import Chapter
-from updates.admin.common import age, bundle_label, percent
+from updates.admin.common import age, bundle_label, percent, state_of
 from updates.admin.release_page import scope_url
 from updates.models import BundleRelease
 from updates.selection import WHOLE_ROLLOUT
@@ -43,8 +43,12 @@ class Item:
     """It is what all devices are offered now; those that are too old for it aside."""
 
     @property
-    def is_scheduled(self) -> bool:
-        return self.release.is_scheduled
+    def state(self) -> str:
+        return state_of(self.release)
+
+    @property
+    def was_offered(self) -> bool:
+        return self.release.offered_since is not None
 
     @property
     def is_partial(self) -> bool:
@@ -61,7 +65,7 @@ class Item:
 
     @property
     def age(self) -> str:
-        return age(self.release.published_at or self.release.created_at)
+        return age(self.release.offered_since or self.release.created_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from config.errors import ApiError
 from config.uploads import slow_place
 from courses.selectors import canonical_uuid
 from updates.admin.acts import planned_for
-from updates.admin.common import percent, refusal_text
-from updates.admin.outlook import Outlook, outlook_of_publication, outlook_of_schedule, outlook_of_withdrawal
+from updates.admin.common import percent, refusal_text, state_of
+from updates.admin.outlook import Outlook, outlook_of_offer, outlook_of_publication, outlook_of_schedule
 from updates.admin.scopes import adoption_box
 from updates.bundles.contents import Difference, FileChange, compare, files_of, find_change, list_files
 from updates.filediff import TextDifference, compare_texts
@@ -42,6 +42,7 @@ def context_of(release: BundleRelease, *, may_publish: bool) -> dict[str, Any]:
     difference = compare(files_of(replaced.manifest), files) if replaced and release.manifest else None
     return {
         "is_scheduled": release.is_scheduled,
+        "state_shown": state_of(release),
         "planned": planned_for([release]),
         "may_publish": may_publish,
         "listing": list_files(files),
@@ -104,7 +105,7 @@ def _outlook(release: BundleRelease, replaced: BundleRelease | None) -> Outlook:
         return outlook_of_schedule(reach, publish_at=release.publish_at, current=list_current([scope]).get(scope))
     if release.state == State.PUBLISHED:
         (reach,) = reach_of_withdrawal([release])
-        return outlook_of_withdrawal(reach)
+        return outlook_of_offer(reach)
     rollout = release.rollout_basis_points
     (reach,) = reach_of_publication([release], rollout_basis_points=rollout)
     return outlook_of_publication(reach, rollout_basis_points=rollout, publish_at=None, replaced=replaced)

@@ -18,7 +18,7 @@ from django.urls import path, reverse
 from django.utils.dateparse import parse_datetime
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, pgettext, pgettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 from django_stubs_ext import StrOrPromise
 
 from config import limits
@@ -29,6 +29,7 @@ from updates.admin import release_page
 from updates.admin.acts import (
     ActForm,
     PublishForm,
+    PublishNowForm,
     RescheduleForm,
     ScheduleForm,
     WidenForm,
@@ -44,16 +45,17 @@ from updates.admin.common import (
     labelled,
     labels,
     listed,
-    minute,
     percent,
     refusal_text,
     reporting_refusals,
+    state_of,
 )
 from updates.admin.events import describe
 from updates.admin.release_forms import (
     IDENTITY_FIELDS,
     OPTION_FIELDS,
     DraftForm,
+    FetchForm,
     NewDraftForm,
     RegisterForm,
     UploadForm,
@@ -69,11 +71,9 @@ from updates.services.verification import verify_release
 
 State = BundleRelease.State
 
-TIME_FIELDS = ("published_at", "first_published_at", "withdrawn_at")
 HISTORY_PER_PAGE = 100
 
 FACT_LABELS: Mapping[str, StrOrPromise] = {
-    "published_at": gettext_lazy("Published (UTC)"),
     "first_published_at": gettext_lazy("First published (UTC)"),
     "withdrawn_at": gettext_lazy("Withdrawn (UTC)"),
     "verified_at": gettext_lazy("Stored file checked (UTC)"),
@@ -82,7 +82,6 @@ FACT_LABELS: Mapping[str, StrOrPromise] = {
     "artifact_key": gettext_lazy("Place in the store"),
 }
 FACT_HELP_TEXTS: Mapping[str, StrOrPromise] = {
-    "published_at": "",
     "verified_at": gettext_lazy("When the archive was last fetched from where it lies, and found right."),
 }
 
@@ -99,6 +98,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
     actions = (
         "publish",
         "schedule",
+        "publish_now",
         "reschedule",
         "widen",
         "withdraw",
@@ -108,7 +108,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
     )
 
     dangerous_actions = ("withdraw",)
-    primary_actions = ("publish", "widen")
+    primary_actions = ("publish", "publish_now", "widen")
 
     class Media:
         css: ClassVar = {"all": ("updates/admin.css",)}
@@ -121,7 +121,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
 
     @admin.display(description=gettext_lazy("State"))
     def stage(self, release: BundleRelease) -> str:
-        return pgettext("state of a release", "Scheduled") if release.is_scheduled else release.get_state_display()
+        return state_of(release)
 
     @admin.display(description=gettext_lazy("Size"), ordering="size_bytes")
     def size(self, release: BundleRelease) -> str:
@@ -129,9 +129,11 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
 
     @admin.display(description=pgettext_lazy("when a release was", "Published"), ordering="published_at")
     def published(self, release: BundleRelease) -> str:
-        if release.is_scheduled:
-            return _("from %(time)s UTC") % {"time": minute(release.publish_at)}
-        return age(release.published_at)
+        return age(release.offered_since)
+
+    @admin.display(description=gettext_lazy("Published (UTC)"))
+    def offered_since(self, release: BundleRelease) -> datetime | None:
+        return release.offered_since
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ReleaseList]:
         return ReleaseList
@@ -189,7 +191,8 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
         return ["rollout" if name == "rollout_basis_points" else name for name in OPTION_FIELDS]
 
     def _facts(self, obj: BundleRelease) -> list[str]:
-        times = [name for name in TIME_FIELDS if getattr(obj, name)]
+        names = {"offered_since": obj.offered_since, "first_published_at": _earlier_publication(obj)}
+        times = [name for name, time in {**names, "withdrawn_at": obj.withdrawn_at}.items() if time]
         place = "external_url" if obj.external_url else "artifact_key"
         return [*times, "verified_at", "created_by", "created_at", place, "size", "sha256"]
 
@@ -216,7 +219,8 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
             context |= {"title": label(release), "subtitle": label(release), "original": Named(release, label(release))}
             context |= release_page.context_of(release, may_publish=self.has_publish_permission(request))
         else:
-            context |= {"by_url": _form_of(request) is RegisterForm}
+            form = _form_of(request)
+            context |= {"by_url": form is not UploadForm, "is_fetched": form is FetchForm}
             context["title"] = _("Register a release by its URL") if context["by_url"] else _("Upload a release")
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -225,9 +229,9 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
         if obj.state != State.PUBLISHED:
             publish = _("Publish") if obj.state == State.DRAFT else _("Publish again")
             return {"publish": publish, "schedule": _("Schedule"), **verify}
-        reschedule = {"reschedule": _("Change the time")} if obj.is_scheduled else {}
+        of_scheduled = {"publish_now": _("Publish now"), "reschedule": _("Change the time")} if obj.is_scheduled else {}
         widen = {"widen": _("Widen the rollout")} if obj.rollout_basis_points < WHOLE_ROLLOUT else {}
-        return {**reschedule, **widen, "withdraw": _("Withdraw"), **verify}
+        return {**of_scheduled, **widen, "withdraw": _("Withdraw"), **verify}
 
     # --- Uploading, changing, deleting: the services do it, in transactions of their own, and keep the audit ---
 
@@ -327,6 +331,12 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
         return self._act(request, releases, ScheduleForm)
 
     @admin.action(
+        description=gettext_lazy("Publish scheduled ones now, with those published together"), permissions=["publish"]
+    )
+    def publish_now(self, request: HttpRequest, releases: QuerySet[BundleRelease]) -> HttpResponse | None:
+        return self._act(request, releases, PublishNowForm)
+
+    @admin.action(
         description=gettext_lazy("Change the time of scheduled ones, with those published together"),
         permissions=["publish"],
     )
@@ -383,6 +393,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
             "chosen": affected[: len(chosen)],
             "companions": affected[len(chosen) :],
             "total": len(affected),
+            "summary": form.summary(len(affected)),
             "cancel_url": _page_of(chosen) if len(chosen) == 1 else "",
         }
         return TemplateResponse(request, "admin/updates/act.html", context)
@@ -494,6 +505,12 @@ def _page_of(releases: Sequence[BundleRelease]) -> str:
     return reverse("admin:updates_bundlerelease_change", args=[releases[0].pk])
 
 
+def _earlier_publication(release: BundleRelease) -> datetime | None:
+    """Return when it was published first, if it was published again since."""
+    return release.first_published_at if release.first_published_at != release.published_at else None
+
+
 def _form_of(request: HttpRequest) -> type[NewDraftForm]:
-    """Return the form of a new draft: from an archive, unless the page is asked for the one of a URL."""
-    return RegisterForm if request.GET.get("by") == "url" else UploadForm
+    """Return the form of a new draft: from an archive, unless the page is asked for another one."""
+    forms: dict[str | None, type[NewDraftForm]] = {"url": FetchForm, "fields": RegisterForm}
+    return forms.get(request.GET.get("by"), UploadForm)

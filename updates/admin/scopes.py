@@ -3,10 +3,11 @@
 A release's page shows the same numbers for itself: `adoption_box` is what `admin/updates/adoption_box.html` shows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
@@ -22,7 +23,7 @@ from config import limits
 from config.charts import Chart, Series
 from courses.models import Chapter
 from courses.selectors import canonical_uuid
-from updates.admin.common import age, percent
+from updates.admin.common import age, percent, state_of
 from updates.admin.events import describe
 from updates.adoption import RolloutProgress, rollout_progress, rollouts_progress, versions_by_day
 from updates.models import FIXED_SCOPES, OTHER_VERSION, AdoptionDay, BundleRelease, BundleType, ReleaseEvent
@@ -74,12 +75,22 @@ class Scope:
 class AdoptionBox:
     """How far a release got, in words and numbers."""
 
+    release: BundleRelease
     progress: RolloutProgress
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether devices are on their way to it, or have arrived."""
+        return bool(self.progress.offered) and self.release.state != State.WITHDRAWN
 
     @property
     def sentence(self) -> str:
         """The consequence first: how many still wait."""
         progress = self.progress
+        if self.release.state == State.WITHDRAWN:
+            return self._left_over()
+        if not progress.offered:
+            return self._nothing_yet()
         if not progress.behind:
             return ngettext(
                 "The one device that was offered it has it.",
@@ -91,6 +102,26 @@ class AdoptionBox:
             "%(behind)s of %(offered)s devices that were offered it are still behind.",
             progress.offered,
         ) % {"behind": _number(progress.behind), "offered": _number(progress.offered)}
+
+    def _left_over(self) -> str:
+        if not self.progress.installed:
+            return _("It is withdrawn: no device is offered it, and none had it when it last checked.")
+        return ngettext(
+            "It is withdrawn: no device is offered it. %(installed)s device still had it when it last checked.",
+            "It is withdrawn: no device is offered it. %(installed)s devices still had it when they last checked.",
+            self.progress.installed,
+        ) % {"installed": _number(self.progress.installed)}
+
+    def _nothing_yet(self) -> str:
+        if self.release.is_scheduled:
+            return _(
+                "No device is offered it before its time. From then on you see here how many have it and how many are "
+                "still behind."
+            )
+        return _(
+            "No device was offered it yet, and none has it. As soon as devices check, you see here how many have it "
+            "and how many are still behind."
+        )
 
     @property
     def installed_share(self) -> str:
@@ -124,7 +155,11 @@ class Offer:
 
     @property
     def age(self) -> str:
-        return age(self.release.published_at)
+        return age(self.release.offered_since)
+
+    @property
+    def state(self) -> str:
+        return state_of(self.release)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +168,10 @@ class Row:
 
     release: BundleRelease
     is_current: bool
-    is_scheduled: bool
+
+    @property
+    def state(self) -> str:
+        return state_of(self.release)
 
     @property
     def rollout(self) -> str:
@@ -141,7 +179,7 @@ class Row:
 
     @property
     def age(self) -> str:
-        return age(self.release.published_at)
+        return age(self.release.offered_since)
 
 
 def _number(number: int) -> str:
@@ -155,7 +193,7 @@ def adoption_box(release: BundleRelease) -> AdoptionBox | None:
     """
     if release.first_published_at is None:
         return None
-    return AdoptionBox(rollout_progress(release=release))
+    return AdoptionBox(release, rollout_progress(release=release))
 
 
 def scope_urls(model_admin: "ModelAdmin[BundleRelease]") -> list[Any]:
@@ -229,25 +267,22 @@ def _overview(model_admin: "ModelAdmin[BundleRelease]", request: HttpRequest, sc
     current = find_current(bundle_type=scope.bundle_type, scope_id=scope.scope_id)
     under_way = _under_way(scope, current)
     progress = rollouts_progress(releases=[*under_way, *([current] if current else [])])
-    offers = [Offer(release, AdoptionBox(progress[release.pk]), now=not release.is_scheduled) for release in under_way]
+    offers = [_offer(release, progress) for release in under_way]
     releases = _releases(scope).order_by("-published_at", "-created_at", "-pk")
     page = model_admin.get_paginator(request, releases, RELEASES_PER_PAGE).get_page(request.GET.get(PAGE_VAR, 1))
     return {
-        "current": Offer(current, AdoptionBox(progress[current.pk]), now=True) if current else None,
+        "current": _offer(current, progress) if current else None,
         "offers": offers,
-        "rows": [
-            Row(
-                release,
-                is_current=release == current,
-                is_scheduled=release.is_scheduled,
-            )
-            for release in page
-        ],
+        "rows": [Row(release, is_current=release == current) for release in page],
         "page": page,
         "page_range": page.paginator.get_elided_page_range(page.number),
         "chart": chart_of_versions(scope),
         "window_days": limits.ADOPTION_WINDOW_DAYS,
     }
+
+
+def _offer(release: BundleRelease, progress: Mapping[UUID, RolloutProgress]) -> Offer:
+    return Offer(release, AdoptionBox(release, progress[release.pk]), now=not release.is_scheduled)
 
 
 def _releases(scope: Scope) -> Any:

@@ -135,6 +135,7 @@ class ApiTokenAdmin(ObjectActionsMixin, ModelAdmin[ApiToken]):
     search_fields = ("name", "hint", "created_by__email")
     ordering = ("-created_at",)
     autocomplete_fields = ("course",)
+    add_text = gettext_lazy("Add an API token")
     actions = ("revoke",)
     dangerous_actions = ("revoke",)
 

@@ -60,12 +60,16 @@ def read_archive(file: IO[bytes], *, sha256: str | None = None) -> Archive:
     file.seek(0)
     try:
         if size > limits.BUNDLE_ARCHIVE_MAX_BYTES:
-            most = limits.BUNDLE_ARCHIVE_MAX_BYTES // limits.MIB
-            raise BundleError.of(format_lazy(_("The archive is too large: {most} MiB are the most."), most=f"{most:,}"))
+            raise too_large_archive()
         raw, tree = _read_contents(file, None if sha256 else digest)
     finally:
         file.seek(0)
     return Archive(sha256 or digest.hexdigest(), size, parse_manifest(raw), tree)
+
+
+def too_large_archive() -> BundleError:
+    most = limits.BUNDLE_ARCHIVE_MAX_BYTES // limits.MIB
+    return BundleError.of(format_lazy(_("The archive is too large: {most} MiB are the most."), most=f"{most:,}"))
 
 
 def compare_archive(archive: Archive, *, bundle_type: str, scope_id: str, version: str) -> Inspection:

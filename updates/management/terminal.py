@@ -96,8 +96,11 @@ def sentence(release: BundleRelease) -> str:
     name = name_of(release)
     if release.state != BundleRelease.State.PUBLISHED:
         return f"{name} is {'a draft' if release.state == BundleRelease.State.DRAFT else release.state}."
+    to_whom = f"to {share(release.rollout_basis_points)} of the devices"
+    if release.is_scheduled and release.publish_at:
+        return f"{name} is scheduled for {utc(release.publish_at)}, {to_whom}."
     begins = f" from {utc(release.publish_at)}" if release.publish_at else ""
-    return f"{name} is published{begins}, to {share(release.rollout_basis_points)} of the devices."
+    return f"{name} is published{begins}, {to_whom}."
 
 
 def contents(release: BundleRelease) -> str:

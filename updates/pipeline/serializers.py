@@ -255,6 +255,17 @@ class WithdrawRequest(StrictRequest):
     )
 
 
+class RescheduleRequest(StrictRequest):
+    publish_at = MomentField(required=False, help_text="The new time, which is yet to come.")
+    now = StrictBooleanField(required=False, help_text="true, in place of a time: offer it at once. Default: false.")
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Want it said that it is for now: an unset variable of a script must not publish."""
+        if fields.get("now", False) == ("publish_at" in fields):
+            raise serializers.ValidationError({"publish_at": ["Send either a time or `now`: true."]})
+        return fields
+
+
 class RolloutRequest(StrictRequest):
     rollout_percent = JSONPercentField(help_text=f"{_PERCENT_HELP} It can only become larger.")
 
@@ -370,7 +381,7 @@ class ChangedRelease(serializers.Serializer[BundleRelease]):
 
 
 class ActAnswer(CheckedAnswer):
-    """A release that was published, widened or withdrawn."""
+    """A release that was published, rescheduled, widened or withdrawn."""
 
     notices = serializers.ListField(child=serializers.CharField(), help_text="What it means for devices.")
     together = ChangedRelease(many=True, help_text="All releases that the act was about, this one among them.")

@@ -21,15 +21,18 @@ from updates.pipeline.selectors import get_release, get_releases
 from updates.pipeline.wanted import Wanted
 from updates.principals import Principal
 from updates.selectors import list_releases
-from updates.services.drafts import Draft, delete_draft, register_draft, upload_draft
+from updates.services.drafts import Draft, delete_draft
 from updates.services.publication import (
     Act,
     Terms,
     ensure_published,
     publish_releases,
+    reschedule_releases,
     widen_rollout,
     withdraw_releases,
 )
+from updates.services.registrations import register_draft
+from updates.services.uploads import upload_draft
 from updates.services.verification import verify_release
 
 
@@ -170,6 +173,23 @@ class BundleViewSet(PipelineViewSet):
             principal=principal,
             terms=Terms(fields.get("rollout_percent"), fields.get("publish_at")),
         )
+        return _answer_act(request, release, act)
+
+    @pipeline_operation(
+        summary="Move the time of a scheduled release, and of those that were published with it",
+        request=serializers.RescheduleRequest,
+        answer=serializers.ActAnswer,
+        errors=[ErrorCode.BUNDLE_RELEASE_CONFLICT],
+        about_one=True,
+        description="To the same time again: no change. 409 when its time has come: devices are offered it then, and "
+        "withdrawing takes it back.",
+        operation_id="bundles_reschedule",
+    )
+    def reschedule(self, request: Request, id: str) -> Response:
+        principal = caller(request)
+        release = get_release(principal=principal, release_id=id)
+        fields = validated(request, serializers.RescheduleRequest)
+        act = reschedule_releases(releases=[release], principal=principal, publish_at=fields.get("publish_at"))
         return _answer_act(request, release, act)
 
     @pipeline_operation(

@@ -72,7 +72,9 @@ def notices_of_postponement(moved: Sequence[BundleRelease]) -> list[StrOrPromise
 
 
 def notices_of_withdrawal(withdrawn: Sequence[BundleRelease]) -> list[StrOrPromise]:
-    return [*_last_of_their_scope(withdrawn), *_without_an_expert(withdrawn)]
+    scheduled = [release for release in withdrawn if release.offered_since is None]
+    offered = [release for release in withdrawn if release not in scheduled]
+    return [*_before_their_time(scheduled), *_last_of_their_scope(offered), *_without_an_expert(withdrawn)]
 
 
 def _times(publish_at: datetime | None) -> Iterator[StrOrPromise]:
@@ -131,6 +133,12 @@ def _reach_of_minimums(releases: Sequence[BundleRelease]) -> Iterator[StrOrPromi
             total=f"{devices.total:,}",
             days=limits.ACTIVE_DEVICE_DAYS,
         )
+
+
+def _before_their_time(withdrawn: Sequence[BundleRelease]) -> Iterator[StrOrPromise]:
+    text = _("{release} was withdrawn before its time, {time} UTC: nothing changes for devices.")
+    for release in withdrawn:
+        yield format_lazy(text, release=str(release), time=f"{release.publish_at:%Y-%m-%d %H:%M}")
 
 
 def _last_of_their_scope(withdrawn: Sequence[BundleRelease]) -> Iterator[StrOrPromise]:

@@ -15,7 +15,7 @@ from config.errors import ApiError, ErrorCode
 from storage.artifacts import abort_stale_uploads, artifact_exists, delete_artifact, list_artifacts
 from storage.base import StoredArtifact
 from updates.models import BundleRelease
-from updates.services.drafts import holding_key
+from updates.services.stored_bytes import holding_key
 
 _DAY: Final = timedelta(days=1)
 

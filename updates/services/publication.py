@@ -29,13 +29,14 @@ from updates.models import Ability, BundleRelease
 from updates.principals import Principal
 from updates.selection import WHOLE_ROLLOUT
 from updates.selectors import missing_experts
-from updates.services.drafts import bytes_are_there, check_release, refusal
+from updates.services.drafts import check_release, refusal
 from updates.services.notices import (
     notices_of_postponement,
     notices_of_publication,
     notices_of_widening,
     notices_of_withdrawal,
 )
+from updates.services.stored_bytes import bytes_are_there
 
 _PUBLICATION_LOCK: Final = 7_201_001
 """Number of the advisory lock under which these acts come one after the other."""
@@ -166,15 +167,17 @@ def widen_rollout(*, releases: Sequence[BundleRelease], principal: Principal, ro
     return Act(chosen, notices)
 
 
-def reschedule_releases(*, releases: Sequence[BundleRelease], principal: Principal, publish_at: datetime) -> Act:
+def reschedule_releases(*, releases: Sequence[BundleRelease], principal: Principal, publish_at: datetime | None) -> Act:
     """Move the time of scheduled releases, and of those that were published with them. To the same time: no change.
 
-    A device that checks in the very moment at which the old time comes may still be offered them: a worker's picture of
-    the releases is up to `limits.CATALOGUE_MAX_AGE_SECONDS` old.
+    Whether the old time has come is decided once no other act can change them, not when somebody asked: who waited for
+    that until it came is refused, like who comes too late. A device that checks in the very moment at which the old
+    time comes may still be offered them: a worker's picture of the releases is up to
+    `limits.CATALOGUE_MAX_AGE_SECONDS` old.
 
     Args:
         releases: as whoever decides has seen them; one that somebody moved since is refused.
-        publish_at: the new time, which is yet to come.
+        publish_at: the new time, which is yet to come. None: now.
 
     Raises:
         ApiError: FORBIDDEN; VALIDATION_ERROR for a time that is over; BUNDLE_RELEASE_CONFLICT when one isn't
@@ -190,7 +193,9 @@ def reschedule_releases(*, releases: Sequence[BundleRelease], principal: Princip
             if release.publish_at != seen.get(release.pk, release.publish_at):
                 text = _("The time of {release} was changed to {time} UTC a moment ago. Look at it again.")
                 raise refusal(text, release, time=_minute(release.publish_at))
-        if publish_at <= now:
+        if publish_at is None:
+            publish_at = now
+        elif publish_at <= now:
             raise invalid_fields([{"field": "publish_at", "message": TIME_IS_OVER}])
         _refuse_without_experts(chosen, publish_at)
         rollout = max(release.rollout_basis_points for release in chosen)
@@ -315,7 +320,11 @@ def _change(release: BundleRelease, **changes: Any) -> Entry:
     for name in before:
         setattr(release, name, changes[name])
     release.save(update_fields=list(before))
-    return Entry(release, {name: (value, changes[name]) for name, value in before.items()})
+    told = {name: (value, changes[name]) for name, value in before.items()}
+    if "state" in told and release.publish_at is not None and release.publish_at > timezone.now():
+        # Also where it stays as it is: without the time, nobody could read what the state meant at that moment.
+        told.setdefault("publish_at", (release.publish_at, release.publish_at))
+    return Entry(release, told)
 
 
 def _publication_times(count: int) -> list[datetime]:

@@ -1,7 +1,5 @@
 """Verification: a release's bytes are fetched from where they lie, and compared with what the release says."""
 
-import errno
-import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,10 +21,11 @@ from updates.bundles.base import Inspection
 from updates.bundles.manifest import MINIMUM_VERSIONS, minimum_version_of, required_experts_of
 from updates.models import Ability, BundleRelease
 from updates.principals import Principal
-from updates.services.drafts import inspect, refusal
+from updates.services.drafts import refusal
+from updates.services.fetching import copy_blocks, room_for_a_copy
+from updates.services.stated import inspect
 
 _BLOCK_BYTES: Final = 1024 * 1024
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def verify_release(*, release: BundleRelease, principal: Principal) -> BundleRelease:
@@ -46,7 +45,7 @@ def verify_release(*, release: BundleRelease, principal: Principal) -> BundleRel
     principal.require(Ability.UPLOAD, [release])
     with audit.recording_refusals(Action.VERIFIED, [release], principal):
         _check_size(release)
-        with _room(), tempfile.TemporaryFile() as copy:
+        with room_for_a_copy(), tempfile.TemporaryFile() as copy:
             with _opened(release) as blocks:
                 digest = _copy(blocks, copy, release)
             found = inspect(copy, release, sha256=digest)
@@ -73,43 +72,23 @@ def _opened(release: BundleRelease) -> Iterator[Iterable[bytes]]:
         yield iter(partial(file.read, _BLOCK_BYTES), b"")
 
 
-@contextmanager
-def _room() -> Iterator[None]:
-    """Tell of a full disk as what it is: something that staff can mend."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise ApiError(
-            ErrorCode.STORAGE_UNAVAILABLE,
-            _("The server has no room for a copy of the bundle."),
-            retry_after=limits.RETRY_AFTER_OUTAGE_SECONDS,
-        ) from error
-
-
 def _copy(blocks: Iterable[bytes], target: IO[bytes], release: BundleRelease) -> str:
     """Copy up to the first byte too many; return the SHA-256.
 
     Raises:
         ApiError: BUNDLE_INVALID for another size or SHA-256 than the release's.
     """
-    size, digest = 0, hashlib.sha256()
-    for block in blocks:
-        size += len(block)
-        if size > release.size_bytes:
-            text = _("There are more than the {size} bytes that {release} has.")
-            raise _differs(text, release, size=f"{release.size_bytes:,}")
-        digest.update(block)
-        target.write(block)
-    target.flush()
-    if size < release.size_bytes:
+    copied = copy_blocks(blocks, target, most=release.size_bytes)
+    if copied.size_bytes > release.size_bytes:
+        text = _("There are more than the {size} bytes that {release} has.")
+        raise _differs(text, release, size=f"{release.size_bytes:,}")
+    if copied.size_bytes < release.size_bytes:
         text = _("There are {found} bytes; {release} has {size}.")
-        raise _differs(text, release, found=f"{size:,}", size=f"{release.size_bytes:,}")
-    if digest.hexdigest() != release.sha256:
+        raise _differs(text, release, found=f"{copied.size_bytes:,}", size=f"{release.size_bytes:,}")
+    if copied.sha256 != release.sha256:
         text = _("The SHA-256 is {found}; that of {release} is {stated}.")
-        raise _differs(text, release, found=digest.hexdigest(), stated=release.sha256)
-    return digest.hexdigest()
+        raise _differs(text, release, found=copied.sha256, stated=release.sha256)
+    return copied.sha256
 
 
 def _differs(text: StrOrPromise, release: BundleRelease, **values: str) -> ApiError:

@@ -19,8 +19,9 @@ from updates.catalogue import catalogue
 from updates.models import BundleRelease, chapter_scope_id
 from updates.principals import command
 from updates.selectors import missing_experts
-from updates.services.drafts import ReleaseOptions, upload_draft
+from updates.services.drafts import ReleaseOptions
 from updates.services.publication import publish_releases, widen_rollout, withdraw_releases
+from updates.services.uploads import upload_draft
 
 SOMEBODY = command("test")
 """Who acts where it doesn't matter: a command may do everything."""

@@ -10,7 +10,7 @@ from courses.models import Chapter, Course, Enrollment
 from storage.access import get_artifact_access
 from tests.cast import Actor
 from updates.access import ReleaseArtifactAccess
-from updates.services.drafts import register_draft
+from updates.services.registrations import register_draft
 from updates.tests.shelf import APP, SHARED, SOMEBODY, chapter_scope, draft, publish, published, withdraw
 
 pytestmark = pytest.mark.django_db

@@ -12,9 +12,10 @@ from courses.models import Chapter
 from tests.cast import Actor
 from updates.models import BundleRelease, ReleaseEvent
 from updates.principals import ADMIN_KEY, person, pipeline
-from updates.services.drafts import delete_draft, update_draft, upload_draft
+from updates.services.drafts import delete_draft, update_draft
 from updates.services.publication import Terms, publish_releases, widen_rollout, withdraw_releases
 from updates.services.tokens import create_token
+from updates.services.uploads import upload_draft
 from updates.tests.shelf import APP, SHARED, a_bundle, draft, refused
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from accounts.models import DeviceSession
 from tests.cast import Actor, error_code, make_actor
 from updates.catalogue import catalogue
 from updates.models import BundleRelease
-from updates.services.drafts import register_draft
+from updates.services.registrations import register_draft
 from updates.tests.shelf import APP, SHARED, SOMEBODY, draft, publish, published, withdraw
 
 URL = "/v1/updates/check-app"

@@ -22,7 +22,8 @@ from updates.models import BundleRelease, ReleaseEvent
 from updates.principals import person
 from updates.selectors import CoursePlan, plan_course_copy
 from updates.services.course_copies import CourseCopy, copy_course
-from updates.services.drafts import register_draft, upload_draft
+from updates.services.registrations import register_draft
+from updates.services.uploads import upload_draft
 from updates.tests.shelf import (
     SOMEBODY,
     a_bundle,

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from courses.models import Chapter, Course
+from courses.models import Chapter, Course, CourseInstructor
 from tests.cast import Actor, make_actor
 from updates.models import BundleRelease
 from updates.tests.shelf import chapter_scope, draft, published, withdraw
@@ -41,7 +41,8 @@ def test_the_page_shows_what_will_be_copied(admin_page: Client, course: Course, 
 
     assert page.context["consequences"] == [
         "A new active course is made with 2 chapters, and 1 release is published in it at once, for every device.",
-        "Not copied: learners, progress, drafts, scheduled releases, and rollouts that don't reach all devices yet.",
+        "Not copied: learners, the instructors' right to see how they fare, progress, drafts, scheduled releases, and "
+        "rollouts that don't reach all devices yet.",
     ]
     [panel] = page.context["panels"]
     assert [[cell.text for cell in row] for row in panel.rows] == [
@@ -49,6 +50,22 @@ def test_the_page_shows_what_will_be_copied(admin_page: Client, course: Course, 
         ["ch2_more", "More", "Inactive", "Nothing: no release is for all devices"],
     ]
     assert Course.objects.count() == 1
+
+
+def test_a_course_without_releases_or_chapters(admin_page: Client, course: Course) -> None:
+    told = admin_page.get(path_of(course)).context["consequences"][0]
+    assert told == "A new active course is made with 2 chapters. No release is published in it."
+
+    empty = Course.objects.create(course_code="EMPTY", title="Empty")
+    told = admin_page.get(path_of(empty)).context["consequences"][0]
+    assert told == "A new active course is made, without chapters: this course has none."
+
+
+def test_instructors_are_not_copied_as_the_page_says(admin_page: Client, course: Course, staff: Actor) -> None:
+    CourseInstructor.objects.create(course=course, user=staff.user)
+    admin_page.post(path_of(course), form_of(admin_page.get(path_of(course))))
+
+    assert not CourseInstructor.objects.filter(course__course_code="TST200").exists()
 
 
 def test_the_course_is_copied(admin_page: Client, outsider: Actor, course: Course, chapter: Chapter) -> None:

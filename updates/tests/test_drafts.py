@@ -16,16 +16,11 @@ from storage.artifacts import artifact_exists, open_artifact
 from tests.races import in_thread, wait_until_blocked
 from updates.bundles.base import Bundle
 from updates.models import BundleRelease, ReleaseEvent
-from updates.services.drafts import (
-    Draft,
-    ReleaseOptions,
-    delete_draft,
-    holding_key,
-    register_draft,
-    update_draft,
-    upload_draft,
-)
+from updates.services.drafts import Draft, ReleaseOptions, delete_draft, update_draft
 from updates.services.publication import publish_releases, withdraw_releases
+from updates.services.registrations import register_draft
+from updates.services.stored_bytes import holding_key
+from updates.services.uploads import upload_draft
 from updates.tests.archives import packed, with_manifest
 from updates.tests.shelf import (
     APP,

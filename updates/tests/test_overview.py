@@ -18,7 +18,7 @@ from config.errors import ErrorCode
 from courses.models import Chapter
 from tests.cast import Actor, make_actor
 from updates.models import BundleRelease, ReleaseEvent
-from updates.services.drafts import upload_draft
+from updates.services.uploads import upload_draft
 from updates.tests.archives import packed
 from updates.tests.shelf import (
     APP,
@@ -183,7 +183,29 @@ def test_what_is_scheduled_is_told_and_no_reason_to_worry(admin_page: Client) ->
     text = text_of(admin_page)
     assert "Everything is all right." in text
     assert f"1 release is scheduled: it is offered from {at:%Y-%m-%d %H:%M} UTC on." in text
-    assert text.count(f"App agents 1.0.0 Offered from {at:%Y-%m-%d %H:%M} UTC on.") == 2, "published, and scheduled"
+    assert f"App agents 1.0.0 Scheduled for {at:%Y-%m-%d %H:%M} UTC" in text
+    assert text.count("App agents 1.0.0") == 1, "not among what is published as well"
+    assert "Nothing was published yet." in text
+
+
+def test_a_scheduled_release_counts_as_published_from_its_time_on(admin_page: Client) -> None:
+    early = published(APP, publish_at=timezone.now() + timedelta(days=2))
+    published(SHARED)
+    came = timezone.now()
+    BundleRelease.objects.filter(pk=early.pk).update(publish_at=came)
+
+    (first, second) = admin_page.get(INDEX).context["report"].cards[0].context["acts"]
+
+    assert [first.releases[0].name, second.releases[0].name] == ["App agents 1.0.0", "Shared experts 1.0.0"]
+    assert first.publication.at == came
+
+
+def test_what_was_withdrawn_before_its_time_was_never_published(admin_page: Client) -> None:
+    release = published(APP, publish_at=timezone.now() + timedelta(days=2))
+    withdraw(release)
+    for passed in (release.publish_at, release.withdrawn_at and release.withdrawn_at + timedelta(microseconds=1)):
+        BundleRelease.objects.filter(pk=release.pk).update(publish_at=passed)
+        assert "Nothing was published yet." in text_of(admin_page)
 
 
 def test_what_is_scheduled_does_not_stand_among_what_needs_a_look(admin_page: Client) -> None:
@@ -276,7 +298,7 @@ def test_who_may_not_read_the_audit_sees_neither_failures_nor_names() -> None:
     assert "App agents 1.0.0" in text
     assert SOMEBODY.name not in text
     assert "6.6.6" not in text
-    assert "Everything is all right." in text
+    assert "Nothing that you may see needs a look." in text
 
 
 def test_who_may_not_upload_is_not_sent_there() -> None:

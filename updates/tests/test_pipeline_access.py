@@ -41,6 +41,7 @@ class Shelf:
     to_delete: BundleRelease
     to_widen: BundleRelease
     to_withdraw: BundleRelease
+    to_reschedule: BundleRelease
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def shelf(db: None) -> Shelf:
         draft(APP, "1.2.0"),
         published(APP, "1.3.0", rollout_basis_points=1_000),
         published(APP, "1.4.0"),
+        published(APP, "1.5.0", publish_at=timezone.now() + timedelta(days=1)),
     )
 
 
@@ -62,6 +64,9 @@ CALLS: Final[dict[str, Callable[[APIClient, Shelf], Any]]] = {
     "upload and publish": lambda client, shelf: upload(client, version="2.1.0", publish="true"),
     "register": lambda client, shelf: client.post(f"{BUNDLES}/publish", registration(version="2.2.0"), format="json"),
     "publish": lambda client, shelf: act(client, shelf.to_publish, "publish"),
+    "reschedule": lambda client, shelf: act(
+        client, shelf.to_reschedule, "reschedule", {"publish_at": "2099-01-02T03:04:00Z"}
+    ),
     "rollout": lambda client, shelf: act(client, shelf.to_widen, "rollout", {"rollout_percent": 50}),
     "withdraw": lambda client, shelf: act(client, shelf.to_withdraw, "withdraw"),
     "delete": lambda client, shelf: client.delete(f"{BUNDLES}/{shelf.to_delete.pk}"),
@@ -153,7 +158,7 @@ EXPECTED: Final[dict[str, dict[str, Any]]] = {
     "a token that never was": dict.fromkeys(CALLS, INVALID_TOKEN),
     "read token": only("list", "read"),
     "upload token": only("verify", "upload", "delete"),
-    "publish token": only("publish", "rollout", "withdraw"),
+    "publish token": only("publish", "reschedule", "rollout", "withdraw"),
     "token with all": DONE,
     "token for this family": DONE,
     "token for another family": ELSEWHERE,
@@ -185,7 +190,8 @@ def test_the_outsiders_matrix(who: str, settings: Settings, course: Course, shel
 
 
 @pytest.mark.parametrize(
-    ("ability", "call"), [("upload", "verify"), ("publish", "publish"), ("publish", "rollout"), ("publish", "withdraw")]
+    ("ability", "call"),
+    [("upload", "verify"), *(("publish", act) for act in ("publish", "reschedule", "rollout", "withdraw"))],
 )
 def test_an_act_tells_nothing_that_only_readers_may_know(staff: Actor, shelf: Shelf, ability: str, call: str) -> None:
     secret = {"artifact_url", "manifest_json"}
@@ -338,6 +344,7 @@ def test_no_such_release(operator: APIClient, release_id: str) -> None:
         operator.delete(f"{BUNDLES}/{release_id}"),
         *(act(operator, release_id, action) for action in ("publish", "withdraw", "verify")),
         act(operator, release_id, "rollout", {"rollout_percent": 10}),
+        act(operator, release_id, "reschedule", {"now": True}),
     ):
         assert (response.status_code, error_code(response)) == NOT_FOUND
 

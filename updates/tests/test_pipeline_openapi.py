@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+REQUESTS = ("Upload", "RegisterBundle", "Publish", "Reschedule", "Withdraw", "Rollout")
+
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
@@ -12,16 +14,14 @@ def document() -> dict[str, Any]:
     return dict(answer.json())
 
 
-@pytest.mark.parametrize("name", ["Upload", "RegisterBundle", "Publish", "Withdraw", "Rollout"])
+@pytest.mark.parametrize("name", REQUESTS)
 def test_unknown_fields_are_refused(document: dict[str, Any], name: str) -> None:
     assert document["components"]["schemas"][f"{name}Request"]["additionalProperties"] is False
 
 
 def test_the_calls_of_the_desktop_stay_lenient(document: dict[str, Any]) -> None:
     strict = [name for name, schema in document["components"]["schemas"].items() if "additionalProperties" in schema]
-    assert sorted(strict) == sorted(
-        f"{n}Request" for n in ("Upload", "RegisterBundle", "Publish", "Withdraw", "Rollout")
-    )
+    assert sorted(strict) == sorted(f"{n}Request" for n in REQUESTS)
 
 
 def test_errors_are_described_for_pipelines(document: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from config import uploads
 from config.errors import ApiError
 from config.places import Places
 from tests.cast import error_code
-from updates.services.drafts import register_draft
+from updates.services.registrations import register_draft
 from updates.tests.pipelines import act
 from updates.tests.shelf import APP, SOMEBODY, draft, published
 

@@ -20,7 +20,8 @@ from storage.tests.oss_server import OssServer, Upload
 from tests.races import in_thread, run_at_once
 from updates.models import BundleRelease
 from updates.services import drafts, pruning
-from updates.services.drafts import delete_draft, holding_key
+from updates.services.drafts import delete_draft, insert_draft
+from updates.services.stored_bytes import artifact_key, holding_key
 from updates.tests.shelf import APP, SHARED, SOMEBODY, a_bundle, draft, published, withdraw
 from updates.tests.shell import call, manage
 
@@ -187,18 +188,18 @@ class TestAtTheSameMoment:
     ) -> None:
         """It found its bytes in the store, and has not committed its release yet when the object is looked at."""
         published(SHARED)
-        key = drafts.artifact_key(bundle_type=APP[0], scope_id=APP[1], version="1.0.0")
+        key = artifact_key(bundle_type=APP[0], scope_id=APP[1], version="1.0.0")
         with a_bundle(APP) as bundle:
             leave(key, bundle.file.read())
         is_stored, may_insert = threading.Event(), threading.Event()
-        insert = drafts._insert_draft
+        insert = insert_draft
 
         def insert_slowly(*args: Any) -> Any:
             is_stored.set()
             assert may_insert.wait(60)
             return insert(*args)
 
-        monkeypatch.setattr(drafts, "_insert_draft", insert_slowly)
+        monkeypatch.setattr("updates.services.uploads.insert_draft", insert_slowly)
         upload = in_thread(lambda: draft(APP))
         assert is_stored.wait(60)
 
@@ -212,7 +213,7 @@ class TestAtTheSameMoment:
         self, leave: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         published(SHARED)
-        key = drafts.artifact_key(bundle_type=APP[0], scope_id=APP[1], version="1.0.0")
+        key = artifact_key(bundle_type=APP[0], scope_id=APP[1], version="1.0.0")
         with a_bundle(APP) as bundle:
             leave(key, bundle.file.read())
 

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from courses.models import Chapter
 from updates.models import BundleRelease, ReleaseEvent
 from updates.selectors import find_release
-from updates.services.drafts import artifact_key, holding_key
+from updates.services.stored_bytes import artifact_key, holding_key
 from updates.tests.shelf import APP, a_bundle, published, withdraw
 from updates.tests.shell import call, manage, start, watch
 
@@ -288,7 +288,7 @@ def test_a_time_is_kept_to_the_second(content: Path) -> None:
     ahead = timezone.now().year + 1
     out, _ = publish(content, *CORE, "--at", f"{ahead}-12-01T06:00:00+08:00")
     assert only_release().publish_at == datetime(ahead, 11, 30, 22, tzinfo=UTC)
-    assert f"is published from {ahead}-11-30 22:00 UTC, to 100 % of the devices." in out
+    assert f"is scheduled for {ahead}-11-30 22:00 UTC, to 100 % of the devices." in out
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from courses.models import Chapter
 from tests.cast import error_code
 from updates.models import BundleRelease, ReleaseEvent
 from updates.services import publication
-from updates.services.drafts import register_draft
+from updates.services.registrations import register_draft
 from updates.tests import pipelines
 from updates.tests.archives import packed, with_manifest
 from updates.tests.pipelines import act

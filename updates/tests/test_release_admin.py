@@ -113,8 +113,7 @@ def test_the_list_shows_what_is_scheduled(admin_page: Client) -> None:
 
     page = plain(admin_page.get(LIST))
 
-    assert "Scheduled" in page
-    assert "from 2099-01-02 03:04 UTC" in page
+    assert "Scheduled for 2099-01-02 03:04 UTC" in page
     assert "2098-01-02" not in page, "a draft is not offered by itself"
 
 
@@ -189,7 +188,7 @@ def test_the_forms_for_a_new_release_have_a_bounded_number_of_queries(
 ) -> None:
     draft(chapter_scope(chapter))
 
-    for page in (f"{LIST}add/", f"{LIST}add/?by=url"):
+    for page in (f"{LIST}add/", f"{LIST}add/?by=url", f"{LIST}add/?by=fields"):
         admin_page.get(page)
         with django_assert_num_queries(2):  # session, user
             assert "Minimum desktop version" in admin_page.get(page).content.decode()
@@ -271,7 +270,7 @@ def test_no_transaction_is_open_while_an_archive_is_stored(
         seen.append(connection.in_atomic_block)
         return store_artifact(**arguments)
 
-    monkeypatch.setattr("updates.services.drafts.store_artifact", storing)
+    monkeypatch.setattr("updates.services.uploads.store_artifact", storing)
 
     assert upload(admin_page, bundle_of(APP)).status_code == 302
     assert seen == [False]
@@ -291,6 +290,19 @@ def test_the_archive_is_all_that_an_upload_needs(admin_page: Client, chapter: Ch
     assert (release.bundle_type, release.scope_id, release.version) == (*expected, "2.1.0")
     assert release.chapter == (chapter if scope[0] == "chapter" else None)
     assert "It is a draft until somebody publishes it." in told(page)
+
+
+@pytest.mark.parametrize(("query", "button"), [("", "Upload"), ("?by=url", "Register"), ("?by=fields", "Register")])
+def test_the_button_of_a_new_release_says_what_it_does(admin_page: Client, query: str, button: str) -> None:
+    page = admin_page.get(f"{LIST}add/{query}").content.decode()
+
+    assert re.findall(r'<button[^>]*name="_save"[^>]*>\s*([^<]*?)\s*</button>', page) == [button]
+
+
+def test_a_draft_is_saved_by_its_button(admin_page: Client) -> None:
+    page = admin_page.get(f"{LIST}{draft(APP).pk}/change/").content.decode()
+
+    assert re.findall(r'<button[^>]*name="_save"[^>]*>\s*([^<]*?)\s*</button>', page) == ["Save"]
 
 
 def test_the_form_for_an_upload_asks_for_nothing_that_the_archive_says(admin_page: Client) -> None:
@@ -640,7 +652,7 @@ def test_acting_on_one_release_leads_to_its_page(admin_page: Client) -> None:
 
 
 def test_the_labels_of_the_form_do_not_depend_on_earlier_pages(admin_page: Client) -> None:
-    page = admin_page.get(f"{LIST}add/?by=url").content.decode()
+    page = admin_page.get(f"{LIST}add/?by=fields").content.decode()
 
     assert "Kind of bundle:" not in page
     assert "Kind of bundle" in page
@@ -691,9 +703,9 @@ def test_scheduled_for_a_time_to_come(admin_page: Client, state: str) -> None:
     assert release.publish_at == other.publish_at == datetime(2099, 1, 2, 3, 4, tzinfo=UTC)
     assert release.rollout_basis_points == 5_000
     assert release.cohort_key == other.cohort_key
-    assert "from 2099-01-02 03:04 UTC" in plain(admin_page.get(LIST))
+    assert "Scheduled for 2099-01-02 03:04 UTC" in plain(admin_page.get(LIST))
     shown = plain(admin_page.get(f"{LIST}{release.pk}/change/"))
-    assert "State Scheduled Kind of bundle" in shown
+    assert "State Scheduled for 2099-01-02 03:04 UTC Kind of bundle" in shown
 
 
 def test_the_page_before_scheduling_waits_for_a_time(admin_page: Client) -> None:
@@ -859,7 +871,9 @@ def test_a_choice_that_is_no_id_is_told(admin_page: Client, action: str, fields:
     assert "Nothing was done." in told(admin_page.post(LIST, form, follow=True))
 
 
-@pytest.mark.parametrize("action", ["publish", "schedule", "widen", "withdraw", "withdraw_only_these", "verify"])
+@pytest.mark.parametrize(
+    "action", ["publish", "schedule", "publish_now", "widen", "withdraw", "withdraw_only_these", "verify"]
+)
 def test_a_choice_that_is_gone_leads_to_no_page(admin_page: Client, action: str) -> None:
     gone = BundleRelease(pk="00000000-0000-4000-8000-000000000000")
 
@@ -873,6 +887,8 @@ def test_a_choice_that_is_gone_leads_to_no_page(admin_page: Client, action: str)
     [
         ("publish", "published"),
         ("schedule", "published"),
+        ("publish_now", "draft"),
+        ("publish_now", "published"),
         ("widen", "draft"),
         ("withdraw", "draft"),
         ("withdraw_only_these", "withdrawn"),
@@ -902,9 +918,9 @@ def test_the_page_of_an_act_has_a_bounded_number_of_queries(
     form = {"action": "withdraw", "_selected_action": [str(chosen[0].pk)]}
     admin_page.post(LIST, form)
 
-    # Session, user, count of the list, its page's keys and rows, the chosen, their companions, what is left; and their
-    # reach: published, enrolments, devices of learners, how many devices, devices of all.
-    with django_assert_num_queries(13):
+    # Session, user, count of the list, its page's keys and rows, the chosen, their companions; and their reach:
+    # published, enrolments, devices of learners, how many devices, devices of all.
+    with django_assert_num_queries(12):
         page = admin_page.post(LIST, form)
 
     assert len(page.context["companions"]) == 2
@@ -1081,6 +1097,26 @@ def test_a_rollout_is_never_narrowed(admin_page: Client) -> None:
     assert release.rollout_basis_points == 5_000
 
 
+def test_widening_to_what_it_is_already_is_refused(admin_page: Client) -> None:
+    release = published(APP, rollout_basis_points=5_000)
+
+    page = confirm(admin_page, "widen", release, rollout_percent="50")
+
+    assert page.context["form"].errors == {"rollout_percent": ["It is 50 % already: give a larger share."]}
+    assert not ReleaseEvent.objects.filter(action="widened").exists()
+
+
+@pytest.mark.parametrize(
+    ("share", "proposed"),
+    [(0, "1"), (100, "5"), (1_000, "25"), (1_250, "25"), (2_500, "50"), (5_000, "100"), (9_000, "100")],
+)
+def test_the_next_step_of_a_rollout_is_proposed(admin_page: Client, share: int, proposed: str) -> None:
+    page = choose(admin_page, "widen", published(APP, rollout_basis_points=share))
+
+    assert f'value="{proposed}"' in str(page.context["form"]["rollout_percent"])
+    assert f"1 release will be offered to {proposed} % of devices" in plain(page)
+
+
 def test_withdrawing_takes_those_published_together_and_names_them(admin_page: Client) -> None:
     chosen, companion = draft(APP), draft(SHARED)
     publish(chosen, companion)
@@ -1093,42 +1129,6 @@ def test_withdrawing_takes_those_published_together_and_names_them(admin_page: C
     assert "App agents 1.0.0" in told(page)
     assert "Shared experts 1.0.0" in told(page)
     assert not BundleRelease.objects.exclude(state="withdrawn").exists()
-
-
-def outlook(page: Client, release: BundleRelease, action: str = "withdraw") -> str:
-    """Return what the page says of devices that have this release."""
-    found: str = next(item.fate for item in choose(page, action, release).context["chosen"] if item.release == release)
-    return found
-
-
-def test_the_page_before_withdrawing_names_what_devices_go_back_to(admin_page: Client) -> None:
-    oldest, staged = published(APP, "1.0.0"), published(APP, "1.1.0", rollout_basis_points=5_000)
-    last, companion = draft(APP, "2.0.0"), draft(SHARED)
-    publish(last, companion)
-
-    page = choose(admin_page, "withdraw", last)
-
-    text = plain(page)
-    assert "App agents 2.0.0: devices go back to 1.0.0." in text
-    assert "Shared experts 1.0.0: has no other release that all devices are offered" in text
-    assert outlook(admin_page, staged) == "gave way to 2.0.0 already, which devices keep."
-    assert outlook(admin_page, oldest) == "gave way to 2.0.0 already, which devices keep."
-
-
-def test_nothing_goes_back_from_what_is_only_scheduled(admin_page: Client) -> None:
-    published(APP, "1.0.0")
-    release = published(APP, "2.0.0", publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
-
-    assert outlook(admin_page, release) == "is not offered before 2099-01-02 03:04 UTC, so no device has it."
-
-
-def test_what_is_left_is_not_what_is_withdrawn_or_only_scheduled(admin_page: Client) -> None:
-    published(APP, "0.9.0")
-    withdraw(published(APP, "1.0.0"))
-    release = published(APP, "2.0.0")
-    published(APP, "3.0.0", publish_at=datetime(2099, 1, 2, 3, 4, tzinfo=UTC))
-
-    assert outlook(admin_page, release) == "devices go back to 0.9.0."
 
 
 def test_notices_of_every_act_are_told(admin_page: Client, chapter: Chapter) -> None:
@@ -1146,7 +1146,7 @@ def test_only_the_chosen_ones_are_withdrawn_when_that_is_asked(admin_page: Clien
     publish(chosen, companion)
 
     text = " ".join(choose(admin_page, "withdraw_only_these", chosen).content.decode().split())
-    assert "1 release will be taken back" in text
+    assert "Devices that have it keep it" in text
     assert "shared" not in text.partition("<h2>")[2]
 
     assert told(confirm(admin_page, "withdraw_only_these", chosen)).startswith("Withdrawn: App agents 1.0.0.")

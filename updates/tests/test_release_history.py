@@ -12,8 +12,9 @@ from courses.models import Chapter
 from tests.cast import Actor, make_actor
 from updates.models import BundleRelease, ReleaseEvent
 from updates.principals import ADMIN_KEY, person
-from updates.services.drafts import delete_draft, update_draft, upload_draft
+from updates.services.drafts import delete_draft, update_draft
 from updates.services.publication import publish_releases, withdraw_releases
+from updates.services.uploads import upload_draft
 from updates.tests.shelf import APP, SHARED, SOMEBODY, a_bundle, chapter_scope, draft, publish, published, refused
 
 LIST = "/admin/updates/releaseevent/"

@@ -21,6 +21,7 @@ from updates.tests.shelf import APP, SHARED, chapter_scope, draft, publish, publ
 from updates.tests.test_release_admin import choose, confirm, member_of, plain
 
 LIST = "/admin/updates/bundlerelease/"
+ADD_BY_FIELDS = f"{LIST}add/?by=fields"
 ADD_BY_URL = f"{LIST}add/?by=url"
 
 pytestmark = pytest.mark.django_db
@@ -462,7 +463,7 @@ def test_the_page_before_widening_says_how_many_devices(admin_page: Client, chap
 
     text = plain(choose(admin_page, "widen", release))
 
-    assert "About 2 of 8 devices will be offered it now. It is about 2 now." in text
+    assert "About 4 of 8 devices will be offered it now. It is about 2 now." in text
 
 
 def test_the_page_before_withdrawing_says_how_many_devices(admin_page: Client, chapter: Chapter) -> None:
@@ -473,7 +474,7 @@ def test_the_page_before_withdrawing_says_how_many_devices(admin_page: Client, c
     text = plain(choose(admin_page, "withdraw", release))
 
     assert "3 of 3 devices are offered it now." in text
-    assert "devices go back to 1.0.0." in text
+    assert "Devices that have it go back to 1.0.0 at their next check." in text
 
 
 def test_large_numbers_are_rounded() -> None:
@@ -507,9 +508,10 @@ REGISTRATION = {
 
 def test_a_release_is_registered_by_its_url(admin_page: Client, staff: Actor) -> None:
     assert ADD_BY_URL in admin_page.get(f"{LIST}add/").content.decode()
-    assert 'name="external_url"' in admin_page.get(ADD_BY_URL).content.decode()
+    assert ADD_BY_FIELDS in admin_page.get(ADD_BY_URL).content.decode()
+    assert 'name="external_url"' in admin_page.get(ADD_BY_FIELDS).content.decode()
 
-    page = admin_page.post(ADD_BY_URL, REGISTRATION, follow=True)
+    page = admin_page.post(ADD_BY_FIELDS, REGISTRATION, follow=True)
 
     release = BundleRelease.objects.get()
     assert page.redirect_chain == [(page_of(release), 302)]
@@ -523,7 +525,7 @@ def test_a_release_is_registered_by_its_url(admin_page: Client, staff: Actor) ->
 def test_a_chapter_is_registered_by_its_url(admin_page: Client, chapter: Chapter) -> None:
     fields = {**REGISTRATION, "bundle_type": "chapter", "scope_id": "", "chapter": str(chapter.pk)}
 
-    assert admin_page.post(ADD_BY_URL, fields).status_code == 302
+    assert admin_page.post(ADD_BY_FIELDS, fields).status_code == 302
     assert BundleRelease.objects.get().chapter == chapter
 
 
@@ -543,7 +545,7 @@ def test_a_chapter_is_registered_by_its_url(admin_page: Client, chapter: Chapter
     ],
 )
 def test_wrong_fields_of_a_registration_are_errors_of_the_form(admin_page: Client, field: str, value: str) -> None:
-    response = admin_page.post(ADD_BY_URL, {**REGISTRATION, field: value})
+    response = admin_page.post(ADD_BY_FIELDS, {**REGISTRATION, field: value})
 
     assert set(response.context["adminform"].form.errors) == {field}
     assert not BundleRelease.objects.exists()
@@ -552,7 +554,7 @@ def test_wrong_fields_of_a_registration_are_errors_of_the_form(admin_page: Clien
 def test_other_bytes_under_a_version_that_exists_are_refused(admin_page: Client) -> None:
     draft(APP)
 
-    response = admin_page.post(ADD_BY_URL, REGISTRATION)
+    response = admin_page.post(ADD_BY_FIELDS, REGISTRATION)
 
     assert "exists already with other bytes" in response.context["adminform"].form.non_field_errors()[0]
 
@@ -576,13 +578,13 @@ def test_an_author_sees_the_preview_but_no_way_to_publish(chapter: Chapter) -> N
 
 def test_an_author_registers_by_url_and_a_tester_does_not() -> None:
     author, _ = member_of("Authors")
-    assert author.post(ADD_BY_URL, REGISTRATION).status_code == 302
+    assert author.post(ADD_BY_FIELDS, REGISTRATION).status_code == 302
     release = BundleRelease.objects.get()
 
     tester, actor = member_of("Testers")
     assert actor.user.groups.get() == Group.objects.get(name="Testers")
-    assert tester.get(ADD_BY_URL).status_code == 403
-    assert tester.post(ADD_BY_URL, {**REGISTRATION, "version": "2.0.0"}).status_code == 403
+    assert tester.get(ADD_BY_FIELDS).status_code == 403
+    assert tester.post(ADD_BY_FIELDS, {**REGISTRATION, "version": "2.0.0"}).status_code == 403
     assert tester.get(page_of(release)).status_code == 403
 
 

@@ -13,7 +13,8 @@ from pytest_django import Settings
 from courses.models import Chapter
 from tests.live import test_database_url
 from updates.models import BundleRelease, ReleaseEvent
-from updates.services.drafts import register_draft
+from updates.services.publication import Terms, publish_releases
+from updates.services.registrations import register_draft
 from updates.tests.mirror import Mirror, mirror_on_campus, ok
 from updates.tests.shelf import (
     APP,
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.django_db
 
 HEADINGS = ["STATE", "RELEASE", "ROLLOUT", "SIZE", "FROM", "(UTC)", "MANDATORY", "PUBLISHED", "BY", "ID"]
 EXPERT = ("experts", "data_inspector")
+SOON = datetime(2098, 1, 2, 3, 4, tzinfo=UTC)
 
 
 def listed(*options: object) -> list[list[str]]:
@@ -77,6 +79,7 @@ def test_a_release_to_come_is_offered_from_its_time(chapter: Chapter) -> None:
     ahead = timezone.now().year + 1
     published(APP, publish_at=datetime(ahead, 3, 1, tzinfo=UTC))
     assert f"{ahead}-03-01 00:00" in releases()
+    assert listed()[0][0].strip() == "scheduled"
 
 
 def test_the_list_can_be_narrowed(chapter: Chapter) -> None:
@@ -199,9 +202,54 @@ def test_what_was_withdrawn_is_published_again_when_that_is_said() -> None:
 def test_a_time_can_be_given() -> None:
     release = draft(APP)
     ahead = timezone.now().year + 1
-    assert f"is published from {ahead}-01-01 00:00 UTC" in releases(
+    assert f"is scheduled for {ahead}-01-01 00:00 UTC" in releases(
         "publish", release.pk, "--at", f"{ahead}-01-01T08:00:00+08:00"
     )
+
+
+def test_the_time_of_what_is_scheduled_is_moved_with_those_published_together() -> None:
+    release, companion = draft(APP, "7.7.7"), draft(SHARED, "7.7.7")
+    publish_releases(releases=[release, companion], principal=SOMEBODY, terms=Terms(publish_at=SOON))
+
+    out, err = call("releases", "reschedule", "app_agents/core@7.7.7", "--at", "2099-01-01T08:00:00+08:00")
+
+    for name in ("app_agents/core", "experts_shared/shared"):
+        assert f"{name} 7.7.7 is scheduled for 2099-01-01 00:00 UTC, to 100 % of the devices." in out
+    assert "no device is offered it before 2099-01-01 00:00 UTC" in err
+    assert ReleaseEvent.objects.filter(action="rescheduled", actor_kind="command").count() == 2
+
+
+def test_what_is_scheduled_is_published_now_when_that_is_said() -> None:
+    release = published(APP, "7.7.7", publish_at=SOON)
+
+    assert "app_agents/core 7.7.7 is published" in releases("reschedule", release.pk, "--now")
+
+    release.refresh_from_db()
+    assert not release.is_scheduled
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "one of the arguments --at --now is required"),
+        (("--at", "2099-01-01T08:00:00Z", "--now"), "not allowed with argument"),
+        (("--at", "2099-01-01T08:00:00"), "needs an offset"),
+        (("--at", "2020-01-01T08:00:00Z"), "This time is over"),
+    ],
+)
+def test_a_time_that_is_none_moves_nothing(options: tuple[str, ...], words: str) -> None:
+    release = published(APP, "7.7.7", publish_at=SOON)
+    with pytest.raises(CommandError, match=words):
+        releases("reschedule", release.pk, *options)
+    release.refresh_from_db()
+    assert release.publish_at == SOON
+
+
+def test_what_is_offered_already_has_no_time_to_move() -> None:
+    release = published(APP, "7.7.7")
+    for time in (("--now",), ("--at", "2099-01-01T08:00:00Z")):
+        with pytest.raises(CommandError, match="devices are offered it"):
+            releases("reschedule", release.pk, *time)
 
 
 def test_a_rollout_is_not_narrowed() -> None:

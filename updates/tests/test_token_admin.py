@@ -58,6 +58,10 @@ def staff_with(*codenames: str) -> Client:
     return browser
 
 
+def test_the_list_says_what_it_adds(admin_page: Client) -> None:
+    assert "Add an API token" in admin_page.get(LIST).content.decode()
+
+
 # --- Making -----------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,8 @@ from courses.models import Chapter
 from tests.cast import make_actor
 from updates.models import BundleRelease, ReleaseEvent
 from updates.principals import person
-from updates.services.drafts import ReleaseOptions, delete_draft, register_draft
+from updates.services.drafts import ReleaseOptions, delete_draft
+from updates.services.registrations import register_draft
 from updates.services.verification import verify_release
 from updates.tests.mirror import Mirror, mirror_on_campus, ok
 from updates.tests.shelf import APP, SOMEBODY, a_bundle, chapter_scope, publish, published, refused

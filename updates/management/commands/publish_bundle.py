@@ -23,8 +23,9 @@ from updates.management import terminal
 from updates.models import FIXED_SCOPES, BundleRelease, BundleType
 from updates.principals import Principal, command
 from updates.selectors import find_release
-from updates.services.drafts import OPTION_NAMES, Draft, apply_options, options_beside, upload_draft
+from updates.services.drafts import OPTION_NAMES, Draft, apply_options, options_beside
 from updates.services.publication import ensure_published
+from updates.services.uploads import upload_draft
 
 _BLOCK_BYTES: Final = 1024 * 1024
 _NO_DATE: Final = datetime(1980, 1, 1, tzinfo=UTC)  # the earliest that every archive format can hold

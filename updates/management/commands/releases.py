@@ -1,4 +1,4 @@
-"""`manage.py releases`: list releases; publish, widen, withdraw, verify and delete them from the shell."""
+"""`manage.py releases`: list releases; publish, reschedule, widen, withdraw, verify and delete them from the shell."""
 
 import json
 import os
@@ -23,7 +23,14 @@ from updates.models import BundleRelease, BundleType, ReleaseEvent
 from updates.principals import Principal, command
 from updates.selectors import find_release, list_releases
 from updates.services.drafts import delete_draft
-from updates.services.publication import Act, Terms, publish_releases, widen_rollout, withdraw_releases
+from updates.services.publication import (
+    Act,
+    Terms,
+    publish_releases,
+    reschedule_releases,
+    widen_rollout,
+    withdraw_releases,
+)
 from updates.services.verification import verify_release
 
 State = BundleRelease.State
@@ -35,11 +42,11 @@ _BY_CHARACTERS: Final = 28
 _HEADINGS: Final = ("STATE", "RELEASE", "ROLLOUT", "SIZE", "FROM (UTC)", "MANDATORY", "PUBLISHED BY", "ID")
 _RIGHT: Final = ("ROLLOUT", "SIZE")
 _HELP: Final = """\
-List releases, the newest first; or act on some: publish, widen, withdraw, verify, delete.
+List releases, the newest first; or act on some: publish, reschedule, widen, withdraw, verify, delete.
 
 An ID is a release's id, its first 8 characters, or TYPE/SCOPE@VERSION as the list shows it, such as
-experts/data_inspector@1.2.0 or chapter/SOC101/ch1_intro@1.0.0. What is published in one act is widened and
-withdrawn together."""
+experts/data_inspector@1.2.0 or chapter/SOC101/ch1_intro@1.0.0. What is published in one act is rescheduled,
+widened and withdrawn together."""
 
 
 class Command(BaseCommand):
@@ -56,6 +63,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", dest="as_json", help="a JSON object for each release")
         acts = parser.add_subparsers(dest="act", metavar="ACT")
         self._add_publish(acts)
+        self._add_reschedule(acts)
         self._add_others(acts)
 
     def _add_publish(self, acts: Any) -> None:
@@ -75,6 +83,19 @@ class Command(BaseCommand):
             metavar="TIME",
             help="for all of them, with its offset: 2026-12-01T06:00:00+08:00; default: their own",
         )
+
+    def _add_reschedule(self, acts: Any) -> None:
+        reschedule = acts.add_parser("reschedule", help="move the time of scheduled releases")
+        reschedule.add_argument("references", nargs="+", metavar="ID")
+        time = reschedule.add_mutually_exclusive_group(required=True)
+        time.add_argument(
+            "--at",
+            type=terminal.moment,
+            dest="publish_at",
+            metavar="TIME",
+            help="a time to come, with its offset: 2026-12-01T06:00:00+08:00",
+        )
+        time.add_argument("--now", action="store_true", help="offer them at once")
 
     def _add_others(self, acts: Any) -> None:
         widen = acts.add_parser("widen", help="offer published releases to more devices")
@@ -169,6 +190,8 @@ def _act(releases: Sequence[BundleRelease], principal: Principal, options: Mappi
     if options["act"] == "publish":
         terms = Terms(options["rollout_basis_points"], options["publish_at"])
         return publish_releases(releases=releases, principal=principal, terms=terms)
+    if options["act"] == "reschedule":
+        return reschedule_releases(releases=releases, principal=principal, publish_at=options["publish_at"])
     if options["act"] == "widen":
         rollout = options["rollout_basis_points"]
         return widen_rollout(releases=releases, principal=principal, rollout_basis_points=rollout)
@@ -235,7 +258,7 @@ def _publishers(releases: Sequence[BundleRelease]) -> dict[UUID, str]:
 
 def _row(release: BundleRelease, publisher: str) -> tuple[str, ...]:
     return (
-        release.state,
+        "scheduled" if release.is_scheduled else release.state,
         f"{terminal.scope_name(release)}@{release.version}",
         terminal.share(release.rollout_basis_points),
         filesizeformat(release.size_bytes).replace("\N{NO-BREAK SPACE}", " "),
