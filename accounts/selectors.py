@@ -2,11 +2,12 @@
 
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Count, Q, Value
 from django.utils import timezone
 
@@ -37,9 +38,7 @@ _SESSION_OF_TOKEN: Final = f"""
 
 def get_session_of_token(*, session_id: uuid.UUID, user_id: uuid.UUID) -> DeviceSession | None:
     """Return the session with its user joined, by primary key. One query, on every protected call."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SESSION_OF_TOKEN, [session_id, user_id])
-        row = cursor.fetchone()
+    row = _fetch_first(_SESSION_OF_TOKEN, [session_id, user_id])
     if row is None:
         return None
     of_session, of_user = row[: len(_SESSION_COLUMNS)], row[len(_SESSION_COLUMNS) :]
@@ -47,6 +46,30 @@ def get_session_of_token(*, session_id: uuid.UUID, user_id: uuid.UUID) -> Device
     user = User.from_db(connection.alias, [field.attname for field in _USER_COLUMNS], of_user)
     DeviceSession._meta.get_field("user").set_cached_value(session, user)
     return session
+
+
+def _fetch_first(sql: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Return the first row of a request's first query, which also finds out whether the kept connection still stands.
+
+    Django would ask that by one more query in each call (`CONN_HEALTH_CHECKS`). A connection that was cut off meanwhile
+    is replaced, and the query run again.
+    """
+    kept = connection.connection is not None and not connection.in_atomic_block
+    connection.health_check_done = True  # type: ignore[attr-defined]  # the stubs lack it
+    try:
+        return _fetch(sql, parameters)
+    except (OperationalError, InterfaceError):
+        if not kept:
+            raise
+        connection.close()
+        return _fetch(sql, parameters)
+
+
+def _fetch(sql: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return row
 
 
 def get_session_of_refresh_digest(*, digest: str) -> DeviceSession | None:

@@ -36,7 +36,7 @@ from django.db import connection
 from accounts.models import User
 from bench.processor import Meter, database_seconds, server_seconds
 from courses.models import Course, Enrollment
-from telemetry.events import Event, read_event
+from telemetry.events import Event, read_events
 from telemetry.ingest import INSERT_EVENTS, insert_parameters
 from telemetry.models import AnalyticsEvent
 from telemetry.parsers import split_events
@@ -151,7 +151,7 @@ def make_body(size: int, course: Course, first: int) -> bytes:
 
 
 def make_events(body: bytes) -> list[Event]:
-    return [read_event(index, raw) for index, raw in enumerate(split_events(body.decode()))]
+    return read_events(split_events(body.decode()))[0]
 
 
 def _send(base_url: str, requests: list[bytes], wait: Callable[[], object]) -> None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from config import limits, ratelimit
 from config.errors import ApiError, ErrorCode
-from telemetry.events import Event, EventRefusedError, read_event, shown_event_id
+from telemetry.events import Event, EventRefusedError, Refusals, read_events, shown_event_id
 from telemetry.models import AnalyticsEvent
 
 # Rows travel as one JSON text. Measured against arrays for `unnest` and against COPY to a temporary table (see
@@ -68,9 +68,6 @@ _FIND_REFUSED: Final = f"""
             <> (kept.event_type, kept.chapter_id, kept.session_id, kept.payload)
 """  # noqa: S608  constants only
 
-Refusals = dict[int, EventRefusedError]
-"""By the event's index in its call."""
-
 
 @dataclass(frozen=True, slots=True)
 class EventError:
@@ -107,23 +104,11 @@ def ingest_events(*, user_id: uuid.UUID, events: Sequence[msgspec.Raw]) -> Inges
     """
     if events:
         ratelimit.spend("ingest-events", str(user_id), limits.EVENTS_PER_USER, len(events))
-    read, refusals = _read_events(events)
+    read, refusals = read_events(events)
     stored, codes = _insert_events(user_id, read)
     refusals |= {index: EventRefusedError(code, str(code.message)) for index, code in codes.items()}
     accepted = len(events) - len(refusals)
     return IngestResult(accepted, accepted - stored, list(_event_errors(events, refusals)))
-
-
-def _read_events(events: Sequence[msgspec.Raw]) -> tuple[list[Event], Refusals]:
-    """Return the events that can be stored, and why the others can't."""
-    read: list[Event] = []
-    refusals: Refusals = {}
-    for index, raw in enumerate(events):
-        try:
-            read.append(read_event(index, raw))
-        except EventRefusedError as refusal:
-            refusals[index] = refusal
-    return read, refusals
 
 
 def _insert_events(user_id: uuid.UUID, events: Sequence[Event]) -> tuple[int, dict[int, ErrorCode]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from django.db import connection
 from django_ratelimit.core import _get_window
 
 from accounts.models import DeviceSession, User
@@ -181,6 +182,24 @@ def chunked(*chunks: bytes) -> bytes:
         b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
     return head + b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+
+
+def test_connections_that_the_database_cut_off_are_replaced(server: str) -> None:
+    """As after its restart: the workers' threads keep theirs between calls."""
+    headers = {"Authorization": f"Bearer {make_actor('learner').access_token}"}
+
+    def ask(_number: int) -> int:
+        return httpx.get(f"{server}/v1/me", headers=headers, timeout=60).status_code
+
+    with connection.cursor() as cursor:
+        for _ in range(3):
+            assert set(in_parallel(24, ask)) == {200}
+            cursor.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = %s",
+                [f"server-{httpx.URL(server).port}"],
+            )
+            assert cursor.fetchone()[0] > 0
+    assert set(in_parallel(24, ask)) == {200}
 
 
 def test_a_chunked_body_is_read(server: str) -> None:

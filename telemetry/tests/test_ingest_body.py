@@ -14,7 +14,7 @@ from rest_framework.exceptions import ParseError, ValidationError
 
 from config import limits
 from config.errors import ApiError, ErrorCode
-from telemetry.events import EventRefusedError, read_event, shown_event_id
+from telemetry.events import read_events, shown_event_id
 from telemetry.models import AnalyticsEvent, ChapterProgress
 from telemetry.parsers import split_events
 from tests.cast import Actor, error_code
@@ -296,11 +296,10 @@ def test_whatever_text_is_read_or_refused(text: str) -> None:
         events = split_events(text)
     except (ApiError, ParseError, ValidationError):
         return
-    for index, raw in enumerate(events):
-        try:
-            read_event(index, raw)
-        except EventRefusedError:
-            shown_event_id(raw)
+    read, refusals = read_events(events)
+    assert sorted([event.index for event in read] + list(refusals)) == list(range(len(events)))
+    for index in refusals:
+        shown_event_id(events[index])
 
 
 JSON = st.recursive(
