@@ -236,7 +236,7 @@ def make_cast() -> tuple[list[Actor], Course]:
 
 def empty_tables() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE telemetry_analyticsevent, config_counter")
+        cursor.execute("TRUNCATE telemetry_analyticsevent, telemetry_eventbudget")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Rate limits: windows by django-ratelimit, cooldowns by an atomic `cache.add`, and whose request it is.
 
-All counts live in the default cache, which every worker shares.
+All counts live in the default cache, which every worker shares; but the events that a learner may send are counted
+where they are stored, by `telemetry.ingest`.
 """
 
 import ipaddress
 import logging
 import time
-from contextlib import suppress
 from typing import Final
 
 from django.conf import settings
@@ -14,7 +14,7 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils.text import format_lazy
 from django.utils.translation import ngettext_lazy
-from django_ratelimit.core import ALL, EXPIRATION_FUDGE, _get_window, _make_cache_key, get_usage
+from django_ratelimit.core import ALL, _get_window, _make_cache_key, get_usage
 
 from config import limits
 from config.errors import ApiError, ErrorCode
@@ -58,36 +58,6 @@ def counter_keys(group: str, value: str, rate: Rate) -> tuple[str, str]:
     window = _get_window(value, rate[1])
     now, before = (_make_cache_key(group, end, rate, value, ALL) for end in (window, window - rate[1]))
     return now, before
-
-
-def spend(group: str, value: str, rate: Rate, amount: int) -> None:
-    """Take `amount` of what `value` may spend in `group`; `rate` is (budget, window in seconds). All or nothing.
-
-    One call of the cache when `value` has spent in this window before. A refused amount counts for the moment
-    between two calls of the cache, which can refuse another request of the same `value`, and never lets one through.
-
-    Raises:
-        ApiError: TOO_MANY_REQUESTS with the seconds to the window's end; SERVICE_UNAVAILABLE when the cache
-            dropped the counter at once.
-    """
-    budget, period = rate
-    window = _get_window(value, period)
-    key = _make_cache_key(group, window, rate, value, ALL)
-    if _add_to_counter(key, amount, period + EXPIRATION_FUDGE) > budget:
-        with suppress(ValueError):  # the window has ended meanwhile
-            cache.decr(key, amount)
-        raise too_many_requests(window - int(time.time()))
-
-
-def _add_to_counter(key: str, amount: int, seconds: int) -> int:
-    """Return the counter's new value; an absent one begins at 0 and lives for `seconds`."""
-    for _ in range(2):
-        try:
-            return int(cache.incr(key, amount))
-        except ValueError:
-            if cache.add(key, amount, seconds):
-                return amount
-    raise ApiError(ErrorCode.SERVICE_UNAVAILABLE, retry_after=limits.RETRY_AFTER_BUSY_SECONDS)
 
 
 def start_cooldown(key: str, seconds: int) -> None:

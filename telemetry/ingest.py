@@ -1,9 +1,11 @@
 """Every write of events."""
 
+import math
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
 
@@ -11,6 +13,7 @@ import msgspec
 import psycopg
 from django.conf import settings
 from django.db import IntegrityError, connection
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from config import limits, ratelimit
@@ -34,25 +37,52 @@ _IN_OWN_COURSE: Final = """
     ))
 """
 
+# A call that would spend more than is left changes no row, and then nothing else is stored: counted and stored are one
+# transaction. The time is the database's, which all servers share.
+_SPEND: Final = """
+    INSERT INTO telemetry_eventbudget AS kept (user_id, spent, ends_at)
+    SELECT %(user_id)s, %(sent)s, now() + make_interval(secs => %(window)s) WHERE %(sent)s <= %(budget)s
+    ON CONFLICT (user_id) DO UPDATE SET
+        spent = excluded.spent + CASE WHEN kept.ends_at > now() THEN kept.spent ELSE 0 END,
+        ends_at = CASE WHEN kept.ends_at > now() THEN kept.ends_at ELSE excluded.ends_at END
+    WHERE kept.ends_at <= now() OR kept.spent + excluded.spent <= %(budget)s
+    RETURNING true
+"""
+_FIND_WINDOW: Final = "SELECT extract(epoch FROM ends_at - now()) FROM telemetry_eventbudget WHERE user_id = %s"
+_PRUNE_BUDGETS: Final = """
+    DELETE FROM telemetry_eventbudget WHERE user_id IN (
+        SELECT user_id FROM telemetry_eventbudget WHERE ends_at < now() - interval '1 day'
+        LIMIT %s FOR UPDATE SKIP LOCKED
+    )
+"""
+_PRUNED_AT_ONCE: Final = 10_000
+
 # The rows come sorted by key, and a function scan keeps their order: two calls that bring the same events take their
 # locks in the same order and can't deadlock. Of two with one key, the first of the call comes first.
 # The days of courses that these events are of are marked for `telemetry.rollups`, in the same transaction.
 INSERT_EVENTS: Final = f"""
-    WITH touched AS (
+    WITH budget AS ({_SPEND}), touched AS (
         INSERT INTO telemetry_touchedday (course_id, day)
         SELECT course_id, day FROM json_to_recordset(%(days)s::json) AS sent (course_id uuid, day date)
-        WHERE {_IN_OWN_COURSE}
+        WHERE EXISTS (SELECT FROM budget) AND {_IN_OWN_COURSE}
+    ), stored AS (
+        INSERT INTO telemetry_analyticsevent (
+            user_id, received_at, event_id, event_time, event_type, course_id, chapter_id, session_id, payload,
+            time_mark
+        )
+        SELECT
+            %(user_id)s, %(now)s, event_id, event_time, event_type, course_id, chapter_id, session_id, payload::jsonb,
+            CASE
+                WHEN event_time > %(now)s + make_interval(secs => %(ahead_seconds)s)
+                    THEN {AnalyticsEvent.TimeMark.AHEAD}
+                WHEN event_time < %(now)s - make_interval(days => %(kept_days)s) THEN {AnalyticsEvent.TimeMark.EXPIRED}
+                ELSE {AnalyticsEvent.TimeMark.PLAIN}
+            END
+        FROM {SENT_ROWS} WHERE EXISTS (SELECT FROM budget) AND {_IN_OWN_COURSE}
+        ON CONFLICT (user_id, event_id, event_time) DO NOTHING
+        RETURNING true
     )
-    INSERT INTO telemetry_analyticsevent
-        (user_id, received_at, event_id, event_time, event_type, course_id, chapter_id, session_id, payload, time_mark)
-    SELECT %(user_id)s, %(now)s, event_id, event_time, event_type, course_id, chapter_id, session_id, payload::jsonb,
-        CASE
-            WHEN event_time > %(now)s + make_interval(secs => %(ahead_seconds)s) THEN {AnalyticsEvent.TimeMark.AHEAD}
-            WHEN event_time < %(now)s - make_interval(days => %(kept_days)s) THEN {AnalyticsEvent.TimeMark.EXPIRED}
-            ELSE {AnalyticsEvent.TimeMark.PLAIN}
-        END
-    FROM {SENT_ROWS} WHERE {_IN_OWN_COURSE}
-    ON CONFLICT (user_id, event_id, event_time) DO NOTHING
+    SELECT EXISTS (SELECT FROM budget), (SELECT count(*) FROM stored)
 """  # noqa: S608  constants only
 
 # A statement of its own: only its snapshot has what another call committed while the insert waited for it. An event
@@ -95,27 +125,28 @@ class IngestResult:
 def ingest_events(*, user_id: uuid.UUID, events: Sequence[msgspec.Raw]) -> IngestResult:
     """Store a learner's events, each a JSON object as sent, once; a bad event doesn't hinder the others.
 
-    An event is known by learner, event id and time; the first one that arrives is kept. One statement stores, and
-    another one tells why, when it left some out. With the count of the budget these are at most three queries, and
-    one more at a learner's first call in a window.
+    An event is known by learner, event id and time; the first one that arrives is kept. One statement counts what the
+    learner spends and stores, and another one tells why, when it left some out.
 
     Raises:
-        ApiError: TOO_MANY_REQUESTS; INVALID_USER when the account was deleted meanwhile.
+        ApiError: TOO_MANY_REQUESTS with the seconds until the learner may send again; INVALID_USER when the account was
+            deleted meanwhile.
     """
-    if events:
-        ratelimit.spend("ingest-events", str(user_id), limits.EVENTS_PER_USER, len(events))
+    if not events:
+        return IngestResult(0, 0, ())
     read, refusals = read_events(events)
-    stored, codes = _insert_events(user_id, read)
+    stored, codes = _insert_events(user_id, read, len(events))
     refusals |= {index: EventRefusedError(code, str(code.message)) for index, code in codes.items()}
     accepted = len(events) - len(refusals)
     return IngestResult(accepted, accepted - stored, list(_event_errors(events, refusals)))
 
 
-def _insert_events(user_id: uuid.UUID, events: Sequence[Event]) -> tuple[int, dict[int, ErrorCode]]:
-    """Insert what isn't there yet; return how many that were, and by index why others were refused."""
-    if not events:
-        return 0, {}
-    parameters = insert_parameters(user_id, events)
+def _insert_events(user_id: uuid.UUID, events: Sequence[Event], sent: int) -> tuple[int, dict[int, ErrorCode]]:
+    """Insert what isn't there yet of a call of `sent` events.
+
+    Return how many that were, and by index why others were refused.
+    """
+    parameters = insert_parameters(user_id, events, sent)
     with connection.cursor() as cursor:
         # Django's own cursor writes the parameters into the statement. Beside it, PostgreSQL reads 1,000 events in an
         # eighth less time.
@@ -124,7 +155,9 @@ def _insert_events(user_id: uuid.UUID, events: Sequence[Event]) -> tuple[int, di
             cursor.execute(INSERT_EVENTS, parameters)
         except IntegrityError as error:
             raise ApiError(ErrorCode.INVALID_USER) from error
-        stored = cursor.rowcount
+        within_budget, stored = cursor.fetchone()
+        if not within_budget:
+            raise ratelimit.too_many_requests(_seconds_to_next_window(cursor, user_id))
         if stored == len(events):
             return stored, {}
         cursor.execute(_FIND_REFUSED, parameters)
@@ -134,15 +167,37 @@ def _insert_events(user_id: uuid.UUID, events: Sequence[Event]) -> tuple[int, di
         }
 
 
-def insert_parameters(user_id: uuid.UUID, events: Iterable[Event]) -> dict[str, Any]:
-    """Return what INSERT_EVENTS is executed with."""
+def _seconds_to_next_window(cursor: CursorWrapper, user_id: uuid.UUID) -> int:
+    cursor.execute(_FIND_WINDOW, [user_id])
+    row: tuple[Decimal] | None = cursor.fetchone()
+    return 0 if row is None else math.ceil(row[0])
+
+
+def prune_budgets() -> int:
+    """Delete budgets that ended more than a day ago, but those that a call is just renewing; return how many."""
+    pruned = 0
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(_PRUNE_BUDGETS, [_PRUNED_AT_ONCE])
+            deleted = int(cursor.rowcount)
+            pruned += deleted
+            if deleted < _PRUNED_AT_ONCE:
+                return pruned
+
+
+def insert_parameters(user_id: uuid.UUID, events: Sequence[Event], sent: int | None = None) -> dict[str, Any]:
+    """Return what INSERT_EVENTS is executed with, for a call of `sent` events; without it, of these."""
     now = timezone.now()
+    budget, window = limits.EVENTS_PER_USER
     return {
         "rows": msgspec.json.encode(sorted(events, key=attrgetter("event_id", "event_time", "index"))).decode(),
         "days": msgspec.json.encode(
             [{"course_id": course_id, "day": day} for course_id, day in _days_of_courses(events, now)]
         ).decode(),
         "user_id": user_id,
+        "sent": len(events) if sent is None else sent,
+        "budget": budget,
+        "window": window,
         "now": now,
         "ahead_seconds": limits.EVENT_AHEAD_MAX_SECONDS,
         "kept_days": settings.ANALYTICS_RETENTION_DAYS,

@@ -246,6 +246,21 @@ class CourseStanding(models.Model):
         return str(self.course_id)
 
 
+class EventBudget(models.Model):
+    """What a learner has spent of the events that they may send until `ends_at`; written by `telemetry.ingest` alone.
+
+    The table is UNLOGGED: counts are cheap to write, and starting anew after a crash only forgives some events. No key
+    refers to the user, whose deletion needn't wait for it: the row goes a day later by itself.
+    """
+
+    user_id = models.UUIDField(primary_key=True)
+    spent = models.PositiveIntegerField()
+    ends_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return str(self.user_id)
+
+
 class CourseInsights(Course):
     """A course as instructors see it: a model of its own, so that it has permissions and pages of its own."""
 

@@ -8,10 +8,10 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import QuerySet
 
-from config import limits, ratelimit
+from config import limits
 from config.personal_data import CountersHolding, Holding, Row, RowsHolding, Subject
 from telemetry import rollups
-from telemetry.models import AnalyticsEvent, ChapterProgress, LearnerDay, LearnerStanding
+from telemetry.models import AnalyticsEvent, ChapterProgress, EventBudget, LearnerDay, LearnerStanding
 
 # By their keys: with the time among them PostgreSQL looks each event up in its own partition only.
 _ERASE_EVENTS: Final = """
@@ -138,18 +138,20 @@ class Counts(Holding):
         return rollups.forget_learner(user_id=subject.user_id) if subject.user_id else 0
 
 
-class EventCounters(CountersHolding):
+class EventBudgets(RowsHolding):
     name = "event_counters"
     title = "Counter of events"
-    kept_for = f"{limits.EVENTS_PER_USER[1]} seconds."
+    tables = ("telemetry_eventbudget",)
+    purpose = CountersHolding.purpose
+    origin = CountersHolding.origin
+    recipients = CountersHolding.recipients
+    kept_for = "A day."
+    columns = {"spent": "spent", "ends_at": "ends_at"}
 
-    def counters(self, subject: Subject) -> Sequence[tuple[str, str]]:
-        if subject.user_id is None:
-            return []
-        keys = ratelimit.counter_keys("ingest-events", str(subject.user_id), limits.EVENTS_PER_USER)
-        return [("ingest-events", key) for key in keys]
+    def rows(self, user_id: uuid.UUID) -> QuerySet[EventBudget]:
+        return EventBudget.objects.filter(user_id=user_id)
 
 
 def holdings() -> Sequence[Holding]:
     """What this room holds; what is counted comes after what it is counted from."""
-    return [Events(), Progress(), Counts(), EventCounters()]
+    return [Events(), Progress(), Counts(), EventBudgets()]

@@ -88,6 +88,7 @@ def test_nothing_of_a_learner_is_left_anywhere(ada: Actor) -> None:
         partitions.partition_name(month(-1)),
         partitions.partition_name(month(0)),
         "telemetry_chapterprogress",
+        "telemetry_eventbudget",
         "telemetry_learnerday",
         "telemetry_learnerstanding",
         "updates_devicebundle",
@@ -101,13 +102,12 @@ def test_nothing_of_a_learner_is_left_anywhere(ada: Actor) -> None:
 
 def test_the_counters_of_rate_limits_go(ada: Actor) -> None:
     keys = [
-        *ratelimit.counter_keys("ingest-events", str(ada.user.pk), (6_000, 60)),
         *ratelimit.counter_keys("join-user", str(ada.user.pk), (30, 60)),
         *ratelimit.counter_keys("email-code-email", ada.user.email, (5, 600)),
     ]
-    assert sum(cache.get(key) is not None for key in keys) == 3
+    assert sum(cache.get(key) is not None for key in keys) == 2
     erase(ada)
-    assert [cache.get(key) for key in keys] == [None] * 6
+    assert [cache.get(key) for key in keys] == [None] * 4
 
 
 def test_another_learners_data_stays_to_the_byte(ada: Actor, course: Course, staff: Actor) -> None:

@@ -1,14 +1,16 @@
 """POST /v1/analytics/events:ingest: how many events a learner may send, and what an outage does."""
 
 import json
-import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, transaction
+from django.utils import timezone
 
 from config import limits
-from telemetry.models import AnalyticsEvent
+from telemetry.models import AnalyticsEvent, EventBudget
 from tests.cast import Actor, error_code
 from tests.races import in_parallel, in_thread, wait_until_blocked
 
@@ -66,9 +68,25 @@ def test_refused_call_passes_in_the_next_window(learner: Actor, monkeypatch: pyt
     monkeypatch.setattr(limits, "EVENTS_PER_USER", (2, 60))
     assert post(learner, events(2)).status_code == 200
     assert post(learner, events(2, start=2)).status_code == 429
-    monkeypatch.setattr("config.ratelimit._get_window", lambda _value, period: int(time.time()) + 2 * period)
+    EventBudget.objects.update(ends_at=timezone.now() - timedelta(minutes=1))
     assert post(learner, events(2, start=2)).json()["duplicates"] == 0
     assert AnalyticsEvent.objects.count() == 4
+    assert post(learner, events(1, start=4)).status_code == 429  # a whole new window, and no more
+
+
+def test_call_that_is_larger_than_the_whole_budget(learner: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EVENTS_PER_USER", (2, 60))
+    assert post(learner, events(3)).status_code == 429
+    assert not AnalyticsEvent.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_budgets_of_a_day_ago_are_forgotten(learner: Actor, fellow: Actor) -> None:
+    post(learner, events(1))
+    post(fellow, events(1))
+    EventBudget.objects.filter(user_id=fellow.user.pk).update(ends_at=timezone.now() - timedelta(days=1, minutes=1))
+    call_command("maintain_telemetry", verbosity=0)
+    assert EventBudget.objects.get().user_id == learner.user.pk
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,6 +8,7 @@ from django.db import InterfaceError, OperationalError, ProgrammingError
 from accounts.personal_data import prune_erased_logins
 from config.terminal import INTERRUPTED, Progress
 from telemetry import rollups
+from telemetry.ingest import prune_budgets
 from telemetry.partitions import maintain_events, sole_maintainer
 from updates.services.adoption import prune_adoption
 
@@ -50,6 +51,7 @@ class Command(BaseCommand):
             counts, devices = prune_adoption()
             if counts or devices:
                 say(f"Deleted {counts:,} old counts of versions, and {devices:,} of devices not seen for as long.")
+            prune_budgets()
             if logins := prune_erased_logins():
                 say(f"Deleted {logins:,} expired logins of erased accounts.")
         if problems:
