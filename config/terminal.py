@@ -1,4 +1,4 @@
-"""What commands share: how progress is shown, and what of strangers' texts may reach a terminal."""
+"""What commands share: how progress and errors are shown, and what of strangers' texts may reach a terminal."""
 
 import io
 import os
@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import IO, Any, Final, cast
 
-from django.core.management.base import BaseCommand, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.db import DatabaseError, InterfaceError, OperationalError
 from tqdm import tqdm
+
+from config.signals import TERMINATED, Terminated
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
@@ -18,6 +21,28 @@ INTERRUPTED: Final = 130
 
 class HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
     """Django's order of the options, and the paragraphs of the description as they are written."""
+
+
+@contextmanager
+def errors_told(interrupted: str) -> Iterator[None]:
+    """Tell in a line, without a traceback, what the database refuses; `interrupted` is said after Ctrl-C and SIGTERM.
+
+    Raises:
+        CommandError.
+    """
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise CommandError(f"The database can't be used: {_first_line(error)}") from error
+    except DatabaseError as error:
+        raise CommandError(f"The database refuses: {_first_line(error)}") from error
+    except KeyboardInterrupt as error:
+        status = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        raise CommandError(interrupted, returncode=status) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def printable(text: str) -> str:

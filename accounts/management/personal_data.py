@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from typing import Final
 
 from django.core.management.base import CommandError
-from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from accounts.erasure import ErasureError
 from accounts.models import normalize_email
 from config.personal_data import Holding
-from config.signals import TERMINATED, Terminated, ended_by_sigterm
-from config.terminal import INTERRUPTED
+from config.signals import ended_by_sigterm
+from config.terminal import errors_told
 
 BEYOND_REACH: Final = (
     "Backups of the database.",
@@ -56,14 +55,9 @@ def telling_errors(interrupted: str) -> Iterator[None]:
         CommandError: for a refusal, a fault of a file, a database that is away or empty, Ctrl-C, and SIGTERM.
     """
     try:
-        with ended_by_sigterm():
+        with ended_by_sigterm(), errors_told(interrupted):
             yield
     except ErasureError as error:
         raise CommandError(str(error)) from error
-    except (OperationalError, InterfaceError, ProgrammingError) as error:
-        raise CommandError(f"The database can't be used: {str(error).strip().splitlines()[0]}") from error
     except OSError as error:
         raise CommandError(f"{error.filename or 'The machine'}: {error.strerror or error}") from error
-    except KeyboardInterrupt as error:
-        status = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
-        raise CommandError(interrupted, returncode=status) from error

@@ -120,7 +120,7 @@ def test_again_changes_nothing(user: User) -> None:
     spread(user, [-2, 0], 3)
     maintain()
     before = run("SELECT oid, relname FROM pg_class ORDER BY oid")
-    assert maintain().endswith("Nothing to do.\n")
+    assert maintain().endswith("There was nothing to change.\n")
     assert run("SELECT oid, relname FROM pg_class ORDER BY oid") == before
 
 
@@ -140,7 +140,7 @@ def test_old_counts_of_versions_go() -> None:
     assert "Deleted 1 old counts of versions, and 0 of devices not seen for as long." in maintain()
 
     assert AdoptionDay.objects.get().day == today - timedelta(days=limits.ADOPTION_DAYS)
-    assert maintain().endswith("Nothing to do.\n")
+    assert maintain().endswith("There was nothing to change.\n")
 
 
 def test_quiet() -> None:
@@ -189,7 +189,7 @@ def test_a_detached_month_is_not_touched(user: User) -> None:
         maintain()
     assert run(f"SELECT count(*) FROM {AHEAD[0]}") == [(2,)]
     run(f"ALTER TABLE {EVENTS} ATTACH PARTITION {AHEAD[0]} FOR VALUES FROM (%s) TO (%s)", month(0), month(1))
-    assert maintain().endswith("Nothing to do.\n")
+    assert maintain().endswith("There was nothing to change.\n")
 
 
 # --- Moving -------------------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def test_a_mirror_of_other_months_is_made_anew(user: User) -> None:
 def test_a_mirror_that_nobody_needs_is_dropped() -> None:
     leave_mirror()
     run(f"CREATE TABLE {EVENTS}_wide PARTITION OF {EVENTS} FOR VALUES FROM (MINVALUE) TO (MAXVALUE)")
-    assert maintain().endswith("Nothing to do.\n")
+    assert maintain().endswith("There was nothing to change.\n")
     assert not is_mirrored()
 
 
@@ -403,7 +403,7 @@ def test_what_was_too_old_on_arrival_is_kept_as_long_as_its_receipt(user: User, 
     assert f"Dropped {name_of(-5)}. Kept in the default partition, because they arrived late: 1.\n" in maintain()
     assert places() == {"late": "default"}
     settings.ANALYTICS_RETENTION_DAYS = 61
-    assert maintain().endswith("Nothing to do.\n")
+    assert maintain().endswith("There was nothing to change.\n")
 
 
 def test_a_month_with_many_late_events_loses_the_others(
@@ -448,7 +448,7 @@ def test_two_at_once(user: User) -> None:
     outputs = run_at_once(maintain, maintain, maintain)
     assert any("Made" in output for output in outputs)
     assert places().keys() == set(ids)
-    assert maintain().endswith("Nothing to do.\n")
+    assert maintain().endswith("There was nothing to change.\n")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -497,7 +497,7 @@ def test_database_away(monkeypatch: pytest.MonkeyPatch) -> None:
     connection.close()
     with monkeypatch.context() as patch:
         patch.setitem(connection.settings_dict, "OPTIONS", {"options": "-c no_such_parameter=1"})
-        with pytest.raises(CommandError, match=r"The database refuses: .*no_such_parameter"):
+        with pytest.raises(CommandError, match=r"The database can't be used: .*no_such_parameter"):
             maintain()
         connection.close()
 

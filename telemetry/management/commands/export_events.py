@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import sys
 import tempfile
 from argparse import ArgumentParser, ArgumentTypeError
@@ -10,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
+from typing import IO, Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error, InterfaceError, OperationalError
 from django.template.defaultfilters import filesizeformat
 
-from config.terminal import INTERRUPTED, HelpFormatter, Progress, printable
+from config.signals import ended_by_sigterm
+from config.terminal import HelpFormatter, Progress, errors_told, printable
 from courses.models import Course
 from courses.selectors import canonical_uuid
 from telemetry.exports import Export, Format, Selection, estimate_rows, stream
@@ -25,10 +26,13 @@ from telemetry.exports import Export, Format, Selection, estimate_rows, stream
 _STDOUT: Final = "-"
 _READER_LEFT: Final = 141
 """Exit status when whoever reads a pipe has left, as shells have it: 128 + SIGPIPE."""
-_TERMINATED: Final = 143
 _GZIP_SUFFIX: Final = ".gz"
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d))?")
 _TYPES_TOLD: Final = 10
+_NO_HOME: Final = (
+    "The ids of these statements lie at http://localhost, since neither XAPI_BASE_URL nor PUBLIC_BASE_URL is set:"
+    " statements of other servers would have the same. Set XAPI_BASE_URL before they go to a learning record store."
+)
 
 _HELP: Final = """\
 Write analytics events to a file, in order of their time.
@@ -64,14 +68,16 @@ class Command(BaseCommand):
         )
         parser.add_argument("--until", type=_moment, metavar="TIME", help="only events before this time")
         parser.add_argument(
-            "--identify", action="store_true", help="with email and user id, and ids as clients sent them"
+            "--identify",
+            action="store_true",
+            help="with each learner's email and user id, and the ids of events and sessions unhashed",
         )
         parser.add_argument("--without-payload", action="store_true", help="leave out what clients say freely")
         parser.add_argument("--force", action="store_true", help="overwrite the file if there is one")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Export. Raises CommandError for what a person can mend; no file is left then."""
-        with _telling_errors(options["output"]), _ended_by_sigterm():
+        with _telling_errors(options["output"]):
             chosen, gzip = _format(options["output"], options["format"])
             selection = _selection(options)
             export = stream(
@@ -84,6 +90,8 @@ class Command(BaseCommand):
             with closing(export):
                 self._write(export, selection, options)
             self._report(export, options)
+            if chosen is Format.XAPI and urlsplit(settings.XAPI_BASE_URL).hostname == "localhost":
+                self.stderr.write(_NO_HOME, self.style.WARNING)
 
     def _write(self, export: Export, selection: Selection, options: dict[str, Any]) -> None:
         to_stdout = options["output"] == _STDOUT
@@ -227,35 +235,12 @@ def _size(path: Path) -> str:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the command like any error, so that no half file is left."""
-
-    def end(*_: Any) -> NoReturn:
-        raise SystemExit(_TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def _telling_errors(output: str) -> Iterator[None]:
     try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise CommandError(f"The database can't be used: {_first_line(error)}") from error
-    except Error as error:
-        raise CommandError(f"The database refuses: {_first_line(error)}") from error
+        with ended_by_sigterm(), errors_told("Stopped. No file was written."):
+            yield
     except BrokenPipeError as error:
         raise CommandError("Whoever read the output has left.", returncode=_READER_LEFT) from error
     except OSError as error:
         place = "the standard output" if output == _STDOUT else printable(output)
         raise CommandError(f"Can't write {place}: {error.strerror or error}.") from error
-    except KeyboardInterrupt as error:
-        raise CommandError("Stopped. No file was written.", returncode=INTERRUPTED) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

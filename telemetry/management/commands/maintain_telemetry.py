@@ -3,10 +3,9 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from accounts.personal_data import prune_erased_logins
-from config.terminal import INTERRUPTED, Progress
+from config.terminal import Progress, errors_told
 from telemetry import rollups
 from telemetry.ingest import prune_budgets
 from telemetry.partitions import maintain_events, sole_maintainer
@@ -23,12 +22,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Maintain the table. Raises CommandError when something could not be done, after all the rest."""
-        try:
+        with errors_told("Stopped. The next run goes on from here."):
             self._maintain(options["verbosity"])
-        except (OperationalError, InterfaceError, ProgrammingError) as error:
-            raise CommandError(f"The database refuses: {str(error).strip().splitlines()[0]}") from error
-        except KeyboardInterrupt as error:
-            raise CommandError("Stopped. The next run goes on from here.", returncode=INTERRUPTED) from error
 
     def _maintain(self, verbosity: int) -> None:
         said = 0
@@ -47,7 +42,7 @@ class Command(BaseCommand):
             if forgotten := rollups.prune():
                 say(f"Deleted {forgotten:,} days of learners that are older than events are kept.")
             if days := rollups.refresh(progress=progress).days:
-                say(f"Counted {days:,} days of courses anew.")
+                say(f"Counted anew: {days:,} {'days' if days > 1 else 'day'} of courses.")
             counts, devices = prune_adoption()
             if counts or devices:
                 say(f"Deleted {counts:,} old counts of versions, and {devices:,} of devices not seen for as long.")
@@ -57,7 +52,7 @@ class Command(BaseCommand):
         if problems:
             raise CommandError("\n".join(dict.fromkeys(problems)))
         if not said:
-            self._say("Nothing to do.", verbosity)
+            self._say("There was nothing to change.", verbosity)
 
     def _say(self, line: str, verbosity: int) -> None:
         if verbosity:

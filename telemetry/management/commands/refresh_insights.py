@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.core.management.base import BaseCommand
 
-from config.terminal import INTERRUPTED, Progress
+from config.terminal import Progress, errors_told
 from telemetry import rollups
 
 
@@ -17,11 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         verbosity = options["verbosity"]
-        try:
+        with errors_told("Stopped. The next run goes on from here."):
             refreshed = rollups.refresh(progress=Progress(self, verbosity))
-        except (OperationalError, InterfaceError, ProgrammingError) as error:
-            raise CommandError(f"The database refuses: {str(error).strip().splitlines()[0]}") from error
-        except KeyboardInterrupt as error:
-            raise CommandError("Stopped. The next run goes on from here.", returncode=INTERRUPTED) from error
         if verbosity:
-            self.stdout.write(f"Counted {refreshed.days:,} days and {refreshed.courses:,} courses.")
+            self.stdout.write(f"Counted days: {refreshed.days:,}; courses: {refreshed.courses:,}.")
