@@ -16,6 +16,7 @@ from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.dateparse import parse_datetime
+from django.utils.formats import date_format
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
@@ -132,8 +133,8 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
         return age(release.offered_since)
 
     @admin.display(description=gettext_lazy("Published (UTC)"))
-    def offered_since(self, release: BundleRelease) -> datetime | None:
-        return release.offered_since
+    def offered_since(self, release: BundleRelease) -> str:
+        return date_format(release.offered_since, "SHORT_DATETIME_FORMAT") if release.offered_since else ""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ReleaseList]:
         return ReleaseList
