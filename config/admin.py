@@ -207,7 +207,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         _group(
             _("Teaching"),
             _item(_("Courses"), "school", "courses_course_changelist", "courses.view_course"),
-            _item(_("Insights"), "monitoring", "telemetry_courseinsights_changelist", "telemetry.view_courseinsights"),
+            _item(
+                _("Course insights"),
+                "monitoring",
+                "telemetry_courseinsights_changelist",
+                "telemetry.view_courseinsights",
+            ),
             _item(_("Enrolments"), "how_to_reg", "courses_enrollment_changelist", "courses.view_enrollment"),
             _item(
                 _("Progress entries"),

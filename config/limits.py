@@ -370,6 +370,9 @@ INSIGHTS_STALE_AFTER_HOURS: Final = 24
 INSIGHTS_CHAPTERS_SHOWN: Final = 100
 """Chapters in the charts of a course."""
 
+INSIGHTS_TYPES_KEPT: Final = 100
+"""Types of events that are counted for each day of a course, the most frequent ones."""
+
 INSIGHTS_TYPES_SHOWN: Final = 6
 """Types of events with a colour of their own; the rest share one."""
 
@@ -379,6 +382,9 @@ INSIGHTS_TYPES_LOOKED_AT: Final = 25
 INSIGHTS_LEARNERS_FOUND: Final = 200
 """Learners whom a search by pseudonym finds."""
 
+INSIGHTS_PSEUDONYM_MIN_LETTERS: Final = 6
+"""Letters of a pseudonym that are looked for: 30 bits, which hardly two learners of a course share."""
+
 INSIGHTS_EVENTS_SHOWN: Final = 200
 """Events of a learner's day on one page."""
 
@@ -387,6 +393,14 @@ INSIGHTS_EVENT_PAGES_MAX: Final = 50
 
 INSIGHTS_EVENTS_MAX_MILLISECONDS: Final = 3_000
 """How long reading these may take; an ordinary learner's take less than 1 ms."""
+
+EXPORT_DOWNLOAD_MAX_SECONDS: Final = 3_600.0
+"""How long an export from a course's page may take; then it breaks off, and the browser tells of a failed download.
+
+Meanwhile it holds a thread, and keeps `maintain_telemetry` from the partitions. `CLIENT_STALL_SECONDS` alone doesn't
+bound it: it is for each part of 256 KiB or so, of which a large export has thousands. `manage.py export_events` has no
+such limit."""
+
 # --- What is kept of a person -------------------------------------------------------------------------------------
 
 PERSONAL_DATA_ROWS_READ: Final = 500

@@ -336,7 +336,6 @@ class ChapterProgressAdmin(ConcealedPeopleMixin, ModelAdmin[ChapterProgress]):
             LogEntry.objects.filter(content_type=get_content_type_for_model(ChapterProgress))
             .filter(Q(object_id=str(progress.pk)) | Q(object_repr=label))
             .select_related("user")
-            .order_by("action_time")
         )
         page = self.get_paginator(request, entries, _HISTORY_PER_PAGE).get_page(request.GET.get(PAGE_VAR, 1))
         return {

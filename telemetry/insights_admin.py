@@ -7,13 +7,14 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 
 from accounts.models import User
 from config.admin import ModelAdmin
 from config.admin_pages import Panel, display, shown_on
 from courses.models import Course
 from telemetry.insights import access
+from telemetry.insights.counting import how_counted
 from telemetry.insights.courses import is_stale
 from telemetry.insights.downloads import show_export
 from telemetry.insights.pages import page_url, page_urls
@@ -92,12 +93,15 @@ class CourseInsightsAdmin(ModelAdmin[CourseInsights]):
                 return _("There is no course yet.")
             return _("You are bound to no course yet. Ask whoever gave you this account to bind you to yours.")
         if not counted:
-            return _("Nothing was counted yet: run manage.py refresh_insights, every 15 minutes.")
-        if is_stale(min(counted)):
-            return _(
-                "Some of these figures are older than a day: manage.py refresh_insights should run every 15 minutes."
-            )
-        return ""
+            text = _("Nothing was counted yet.")
+        elif is_stale(min(counted)):
+            text = _("Some of these figures are older than a day.")
+        else:
+            return ""
+        return pgettext("two sentences", "%(first)s %(second)s") % {
+            "first": text,
+            "second": how_counted(request.user),
+        }
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Nobody finds out other fields of a course, such as its invite code, by filters typed into the address."""

@@ -369,7 +369,7 @@ def _at_least(rows: Sequence[object], looked_at: Sequence[object] | None = None)
 
 def _charts() -> list[Chart]:
     days = activity_by_day(days=limits.OVERVIEW_ACTIVITY_DAYS)
-    labels = [date_format(activity.day, "M j") for activity in days]
+    labels = [date_format(activity.day, "MONTH_DAY_FORMAT") for activity in days]
     empty = _("No device has checked for updates yet.")
     figures = (
         (_("Active devices per day (UTC)"), _("Devices"), [activity.devices for activity in days]),

@@ -60,12 +60,13 @@ class Export:
         left_out: events so far that the format has no form for, by why.
     """
 
-    def __init__(self, chosen: Format, selection: Selection, privacy: Privacy, *, gzip: bool) -> None:
+    def __init__(self, chosen: Format, selection: Selection, privacy: Privacy, *, gzip: bool, for_excel: bool) -> None:
         if gzip and not chosen.is_text:
             raise ValueError(f"{chosen} is compressed by itself.")
         self.format = chosen
         self.rows = 0
         self.left_out: Counter[str] = Counter()
+        self._for_excel = for_excel
         self._bytes = self._stream(selection, privacy, gzip=gzip)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -98,7 +99,7 @@ class Export:
             case Format.NDJSON:
                 return NdjsonEncoder()
             case Format.CSV:
-                return CsvEncoder(columns)
+                return CsvEncoder(columns, with_mark=self._for_excel)
             case Format.PARQUET:
                 return ParquetEncoder(columns)
             case Format.XAPI:
@@ -106,7 +107,13 @@ class Export:
 
 
 def stream(
-    chosen: Format, selection: Selection, *, identify: bool = False, with_payload: bool = True, gzip: bool = False
+    chosen: Format,
+    selection: Selection,
+    *,
+    identify: bool = False,
+    with_payload: bool = True,
+    gzip: bool = False,
+    for_excel: bool = False,
 ) -> Export:
     """Return the export of these events, in order of `event_time`.
 
@@ -115,8 +122,9 @@ def stream(
             these are keyed hashes.
         with_payload: False leaves out what clients say freely, where learners may name themselves.
         gzip: compress a text format.
+        for_excel: begin CSV with the mark by which Excel knows UTF-8.
     """
-    return Export(chosen, selection, Privacy(identify, with_payload), gzip=gzip)
+    return Export(chosen, selection, Privacy(identify, with_payload), gzip=gzip, for_excel=for_excel)
 
 
 def _batches(rows: Iterator[EventRow]) -> Iterator[list[EventRow]]:

@@ -6,7 +6,7 @@ time where `maintain_telemetry` runs, everything in one go where it never did, o
 they are sent (libpq's chunked mode), so neither a cursor nor an idle transaction is held between them.
 
 While the transaction lasts, the partitions can't be changed: `maintain_telemetry` waits, gives up, and does it the next
-day.
+day. So whoever hands an export to somebody's network bounds how long it may take.
 """
 
 import functools

@@ -1,5 +1,6 @@
 """Events as lines of text: NDJSON and CSV, both in UTF-8."""
 
+import codecs
 import csv
 import io
 import re
@@ -38,14 +39,18 @@ class NdjsonEncoder:
 
 
 class CsvEncoder:
-    """CSV of RFC 4180 with a header line; no field begins a formula."""
+    """CSV of RFC 4180 with a header line; no field begins a formula.
 
-    def __init__(self, columns: Sequence[str]) -> None:
+    Excel takes a file for UTF-8 only where it begins with the mark of it, which other programs take for text.
+    """
+
+    def __init__(self, columns: Sequence[str], *, with_mark: bool) -> None:
         self._columns = columns
+        self._mark = codecs.BOM_UTF8 if with_mark else b""
         self._values = attrgetter(*columns)
 
     def begin(self) -> bytes:
-        return _csv_lines([self._columns])
+        return self._mark + _csv_lines([self._columns])
 
     def add(self, rows: Sequence[EventRow]) -> bytes:
         return _csv_lines(self._cells(event) for event, _, _ in rows)

@@ -8,6 +8,7 @@ pages.py        the pages
 downloads.py    the export of a course's events
 search.py       courses in the admin's search
 overview.py     courses on the admin's first page
+counting.py     what to do about counts that are missing or old
 
 All is read from the counts that `telemetry.rollups` keeps; only one learner's events of one day are read themselves.
 """

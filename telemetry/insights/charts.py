@@ -116,4 +116,4 @@ def learner_chart(days: Sequence[date], rows: Sequence[LearnerDay]) -> Chart:
 def _labels(days: Sequence[date]) -> list[str]:
     """Name days shortly; with their year where they are of two."""
     one_year = days[0].year == days[-1].year
-    return [date_format(day, "M j" if one_year else "Y-m-d") for day in days]
+    return [date_format(day, "MONTH_DAY_FORMAT" if one_year else "Y-m-d") for day in days]

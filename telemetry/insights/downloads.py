@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from django import forms
@@ -17,12 +19,14 @@ from django.utils.translation import gettext_lazy, gettext_noop
 from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from accounts.models import User
+from config import limits
 from config.errors import ApiError
 from config.places import GiveBack, Places
+from config.search import may_view
 from courses.admin.history import told_as
 from telemetry.exports import Export, Format, Selection, stream
 from telemetry.insights.access import SeenCourse
-from telemetry.insights.pages import Admin, respond
+from telemetry.insights.pages import Admin, refused, respond
 
 _places: Final = Places(max(1, settings.WEB_THREADS // 4))
 """An export holds its thread for as long as its reader takes."""
@@ -48,7 +52,10 @@ class ExportForm(forms.Form):
             (str(Format.CSV), gettext_lazy("CSV: for spreadsheets")),
             (str(Format.NDJSON), gettext_lazy("NDJSON: a JSON object a line")),
             (str(Format.PARQUET), gettext_lazy("Parquet: for data analysis")),
-            (str(Format.XAPI), gettext_lazy("xAPI statements: for a learning record store")),
+            (
+                str(Format.XAPI),
+                gettext_lazy("xAPI statements: for a learning record store; without events that xAPI has no verb for"),
+            ),
         ],
         initial=str(Format.CSV),
         widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
@@ -68,7 +75,7 @@ class ExportForm(forms.Form):
     identify = forms.BooleanField(
         label=gettext_lazy("With email addresses"),
         required=False,
-        help_text=gettext_lazy("Off: learners are pseudonyms, and IDs of events and sessions are hashed."),
+        help_text=gettext_lazy("When off, learners are pseudonyms, and IDs of events and sessions are hashed."),
         widget=UnfoldBooleanSwitchWidget,
     )
     with_payload = forms.BooleanField(
@@ -97,15 +104,27 @@ class ExportForm(forms.Form):
         return cleaned
 
 
+class DownloadTookTooLongError(Exception):
+    """An export was not through in `limits.EXPORT_DOWNLOAD_MAX_SECONDS`: what was sent is not the whole."""
+
+
 class Download:
-    """The bytes of an export, which gives its place back when it ends, whoever ends it."""
+    """The bytes of an export, which gives its place back when it ends, whoever ends it.
+
+    It breaks off when it takes too long. The server then closes the connection without the end that HTTP/1.1 demands,
+    so that nobody takes the part for the whole.
+    """
 
     def __init__(self, export: Export, give_back: GiveBack) -> None:
         self._export = export
         self._give_back = give_back
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._export)
+        began = monotonic()
+        for part in self._export:
+            if monotonic() - began > limits.EXPORT_DOWNLOAD_MAX_SECONDS:
+                raise DownloadTookTooLongError
+            yield part
 
     def close(self) -> None:
         try:
@@ -123,17 +142,15 @@ def show_export(model_admin: Admin, request: HttpRequest, seen: SeenCourse) -> H
     if not seen.may_export:
         raise PermissionDenied
     form = ExportForm(request.POST or None, shows_people=seen.shows_people)
+    reads_history = may_view(request.user, "courses.course")
+    page = partial(respond, model_admin, request, seen, "export", tab="export", form=form, reads_history=reads_history)
     if request.method == "POST" and form.is_valid():
         try:
             return _send(request, seen, form.cleaned_data)
         except ApiError as error:
-            text = _("Other exports are under way. Please try again in a moment.")
-            messages.error(request, text)
-            page = respond(model_admin, request, seen, "export", tab="export", form=form)
-            page.status_code = int(error.status or error.code.status)
-            page["Retry-After"] = str(error.retry_after)
-            return page
-    return respond(model_admin, request, seen, "export", tab="export", form=form)
+            messages.error(request, _("Other exports are under way. Please try again in a moment."))
+            return refused(page(), error)
+    return page()
 
 
 def _send(request: HttpRequest, seen: SeenCourse, fields: dict[str, Any]) -> StreamingHttpResponse:
@@ -154,7 +171,9 @@ def _send(request: HttpRequest, seen: SeenCourse, fields: dict[str, Any]) -> Str
     give_back = _places.take(request.user.pk)
     try:
         _note(request.user, seen, chosen, first, last, identify=identify, with_payload=with_payload)
-        export = stream(chosen, selection, identify=identify, with_payload=with_payload, gzip=compressed)
+        export = stream(
+            chosen, selection, identify=identify, with_payload=with_payload, gzip=compressed, for_excel=True
+        )
     except BaseException:
         give_back()
         raise

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
 import psycopg
@@ -17,12 +18,16 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from config import limits
+from config.places import Places
 from config.pseudonyms import pseudonym
 from courses.models import Course, Enrollment
 from telemetry.models import AnalyticsEvent, ChapterProgress, LearnerDay, LearnerStanding
 
-_PSEUDONYM: Final = re.compile(r"[a-z2-7]{4,26}")
+_PSEUDONYM: Final = re.compile(rf"[a-z2-7]{{{limits.INSIGHTS_PSEUDONYM_MIN_LETTERS},26}}")
 """What may begin a pseudonym; shorter ones begin too many."""
+
+_searches: Final = Places(1)
+"""Looking for a pseudonym makes those of all learners of a course: a second of a core for 100,000 of them."""
 
 
 # --- Lists --------------------------------------------------------------------------------------------------------
@@ -75,6 +80,9 @@ def list_learners(
         chapters: how many active chapters the course has.
         chapter_id: those for whom it is the last chapter that they have begun.
         text: the beginning of a pseudonym, or of an email.
+
+    Raises:
+        ApiError: SERVICE_UNAVAILABLE while this process looks for another pseudonym.
     """
     rows = _learners_in(course).select_related("chapter", *(["user"] if shows_people else []))
     rows = rows.filter(_in_group(group, chapters))
@@ -112,17 +120,20 @@ def _in_group(group: Group, chapters: int) -> Q:
 
 
 def _named(course: Course, text: str, *, shows_people: bool) -> Q:
-    """Return the condition for those whose pseudonym begins so, and for those whose email does, if that is shown.
-
-    No table has pseudonyms: those of all learners of the course are made, some 100 ms for 10,000 of them.
-    """
-    ids = []
-    if _PSEUDONYM.fullmatch(text):
-        places = LearnerStanding.objects.filter(course=course).values_list("pk", "user_id")
-        found = (key for key, user_id in places if pseudonym(user_id).startswith(text))
-        ids = [key for key, _number in zip(found, range(limits.INSIGHTS_LEARNERS_FOUND), strict=False)]
-    condition = Q(pk__in=ids)
+    """Return the condition for those whose pseudonym begins so, and for those whose email does, if that is shown."""
+    condition = Q(pk__in=_with_pseudonym(course, text) if _PSEUDONYM.fullmatch(text) else [])
     return condition | Q(user__email__startswith=text) if shows_people else condition
+
+
+def _with_pseudonym(course: Course, beginning: str) -> list[int]:
+    """Return the keys of the learners whose pseudonym begins so. No table has pseudonyms: they are made."""
+    give_back = _searches.take()
+    try:
+        learners = LearnerStanding.objects.filter(course=course).values_list("pk", "user_id")
+        found = (key for key, user_id in learners if pseudonym(user_id).startswith(beginning))
+        return list(islice(found, limits.INSIGHTS_LEARNERS_FOUND))
+    finally:
+        give_back()
 
 
 # --- One learner --------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from config.overview import Attention, Card, Report
 from config.search import Person
 from courses.models import Course
 from telemetry.insights import access
+from telemetry.insights.counting import how_counted
 from telemetry.insights.courses import is_stale
 from telemetry.insights.pages import list_url, page_url
 from telemetry.models import CourseStanding
@@ -48,6 +49,7 @@ def overview(*, person: Person) -> Report:
         "rows": rows[: limits.OVERVIEW_ROWS],
         "is_more": len(rows) > limits.OVERVIEW_ROWS,
         "sees_all": access.sees_all_courses(person),
+        "how_counted": how_counted(person),
         "active_days": limits.INSIGHTS_ACTIVE_DAYS,
         "list_url": list_url(),
     }

@@ -7,6 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
 from django import forms
+from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
@@ -23,10 +24,12 @@ from accounts.models import User
 from accounts.people import may_see_people
 from config import limits
 from config.admin_pages import admin_url
+from config.errors import ApiError
 from config.pseudonyms import pseudonym
 from config.terminal import printable
 from telemetry.insights import access, charts, courses, learners
 from telemetry.insights.access import SeenCourse
+from telemetry.insights.counting import how_counted
 from telemetry.insights.courses import ChapterReached
 from telemetry.insights.learners import Group, Milestone, Order
 from telemetry.models import AnalyticsEvent, CourseInsights, LearnerStanding
@@ -112,11 +115,19 @@ def respond(
         "tabs": tabs,
         "tab": tab,
         "shows_people": seen.shows_people,
+        "how_counted": how_counted(request.user),
         "stopped_after_days": limits.INSIGHTS_STOPPED_AFTER_DAYS,
         "active_days": limits.INSIGHTS_ACTIVE_DAYS,
         **context,
     }
     return TemplateResponse(request, f"{_TEMPLATES}/{template}.html", shown)
+
+
+def refused(page: TemplateResponse, error: ApiError) -> TemplateResponse:
+    """Make a page the answer to a request that there is no place for at the moment."""
+    page.status_code = int(error.status or error.code.status)
+    page["Retry-After"] = str(error.retry_after)
+    return page
 
 
 # --- A course -----------------------------------------------------------------------------------------------------
@@ -294,7 +305,11 @@ def show_learners(model_admin: Admin, request: HttpRequest, seen: SeenCourse) ->
     chapters = courses.list_chapters(course=course)
     form = LearnersForm(request.GET, chapters=chapters, shows_people=seen.shows_people)
     chosen = form.chosen()
-    found = learners.list_learners(course=course, shows_people=seen.shows_people, chapters=len(chapters), **chosen)
+    try:
+        found = learners.list_learners(course=course, shows_people=seen.shows_people, chapters=len(chapters), **chosen)
+    except ApiError as error:
+        messages.error(request, _("Another search for a pseudonym is under way. Please try again in a moment."))
+        return refused(respond(model_admin, request, seen, "learners", tab="learners", form=form, is_busy=True), error)
     page = model_admin.get_paginator(request, found, _LEARNERS_PER_PAGE).get_page(request.GET.get(PAGE_VAR, 1))
     asked = {name: value for name, value in form.cleaned_data.items() if value} if form.is_valid() else {}
     return respond(
@@ -305,6 +320,8 @@ def show_learners(model_admin: Admin, request: HttpRequest, seen: SeenCourse) ->
         tab="learners",
         form=form,
         is_narrowed=bool(asked.keys() & {"chapter", "q"}) or asked.get("show", Group.ALL) != Group.ALL,
+        is_short=0 < len(chosen["text"]) < limits.INSIGHTS_PSEUDONYM_MIN_LETTERS,
+        pseudonym_letters=limits.INSIGHTS_PSEUDONYM_MIN_LETTERS,
         rows=[
             LearnerRow(
                 Name.of(learner, shows_people=seen.shows_people),

@@ -21,7 +21,7 @@ def search(*, person: Person, query: Query, limit: int) -> Iterator[Hits]:
         return
     courses = access.limit_to_seen(person, find_courses(query))[: limit + 1]
     hits = [_hit(course) for course in courses]
-    yield cut(_("Insights"), "monitoring", hits, limit, list_url(q=query.text))
+    yield cut(_("Course insights"), "monitoring", hits, limit, list_url(q=query.text))
 
 
 def _hit(course: Course) -> Hit:

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from html import unescape
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from accounts.models import User
 from config.pseudonyms import pseudonym
@@ -128,6 +130,13 @@ def make_instructor(name: str, *courses: Course, may_see_emails: bool = False, m
     for course in courses:
         CourseInstructor.objects.create(user=user, course=course, may_see_emails=may_see_emails)
     return user
+
+
+def text_of(response: Any) -> str:
+    """Return what a page says below its head."""
+    assert response.status_code == 200
+    page = response.content.decode()
+    return " ".join(unescape(strip_tags(page[page.index('id="content-main"') :])).split())
 
 
 def browser_of(user: User) -> Client:

@@ -1,14 +1,17 @@
 """The export from a course's page: of this course only, as far as the person may know, bounded, and audited."""
 
+import codecs
 import csv
 import gzip
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 
@@ -16,7 +19,19 @@ from config import limits
 from config.places import Places
 from config.tests.processes import eventually
 from courses.models import Course, CourseInstructor, Enrollment
-from telemetry.tests.insight_data import Taught, at, browser_of, day, hidden_name, make_instructor, make_taught, send
+from telemetry.insights.downloads import DownloadTookTooLongError
+from telemetry.tests.exported import fill
+from telemetry.tests.insight_data import (
+    Taught,
+    at,
+    browser_of,
+    day,
+    hidden_name,
+    make_instructor,
+    make_taught,
+    send,
+    text_of,
+)
 from tests.cast import Actor
 
 # An export reads on a connection of its own, which sees what was committed only.
@@ -138,12 +153,43 @@ def test_the_formats(taught: Taught, anna: Client) -> None:
         content = b"".join(response.streaming_content)
         response.close()
         if chosen == "csv":
-            assert len(list(csv.DictReader(io.StringIO(content.decode())))) == 3
+            assert len(list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))) == 3
         if chosen == "parquet":
             assert content.startswith(b"PAR1")
     compressed = exported(anna, taught, compressed="on")
     assert len(events_of(gzip.decompress(compressed))) == 3
     assert exported(anna, taught, format="parquet", compressed="on").startswith(b"PAR1")
+
+
+def test_excel_reads_chinese_in_csv(taught: Taught, anna: Client, tmp_path: Path) -> None:
+    """It takes for UTF-8 only what begins with the mark of it; other formats and the command's files have none."""
+    send(taught.through, taught.course, at(1, 12), "打开")
+    plain = exported(anna, taught, format="csv")
+    assert plain.startswith(codecs.BOM_UTF8)
+    assert gzip.decompress(exported(anna, taught, format="csv", compressed="on")) == plain
+    rows = list(csv.DictReader(io.StringIO(plain.decode("utf-8-sig"))))
+    assert [row["event_type"] for row in rows] == ["opened", "opened", "other", "打开"]
+    assert next(iter(rows[0])) == "learner"
+    for chosen in ("ndjson", "xapi"):
+        assert not exported(anna, taught, format=chosen).startswith(codecs.BOM_UTF8)
+    call_command("export_events", tmp_path / "a.csv", course=["TST101"], without_payload=True, verbosity=0)
+    assert (tmp_path / "a.csv").read_bytes() == plain.removeprefix(codecs.BOM_UTF8)
+
+
+def test_what_is_left_out_is_said_before_the_download(
+    taught: Taught, anna: Client, bert: Client, admin_page: Client
+) -> None:
+    """And nobody is sent to a history that they can't open."""
+    history = "This course's history tells who exported what."
+    pages = [text_of(browser.get(taught.export_url)) for browser in (anna, bert, admin_page)]
+    left_out = "Email addresses are left out, and so are payloads (what the desktop app reported freely"
+    assert [left_out in page for page in pages] == [True, False, False]
+    assert ["When off, learners are pseudonyms" in page for page in pages] == [False, True, True]
+    assert [history in page for page in pages] == [False, False, True]
+    assert ["It is recorded who exported what." in page for page in pages] == [True, True, False]
+    for page, browser in zip(pages, (anna, bert, admin_page), strict=True):
+        opened = browser.get(f"/admin/courses/course/{taught.course.pk}/history/").status_code
+        assert (opened == 200) is (history in page)
 
 
 def test_it_is_written_into_the_courses_history(taught: Taught, anna: Client, bert: Client, staff: Actor) -> None:
@@ -207,6 +253,24 @@ def test_who_leaves_in_the_middle_leaves_nothing_behind(taught: Taught, anna: Cl
     response: Any = anna.post(taught.export_url, {"format": "ndjson"})
     assert next(iter(response.streaming_content))
     response.close()
+    assert eventually(lambda: _connections() == 1)
+
+
+def test_one_that_takes_too_long_breaks_off(taught: Taught, anna: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an error, so that the part isn't taken for the whole; nothing is held any more."""
+    places = Places(1)
+    monkeypatch.setattr("telemetry.insights.downloads._places", places)
+    fill(taught.absent.user, taught.course, 1_200)
+    assert eventually(lambda: _connections() == 1)
+    response: Any = anna.post(taught.export_url, {"format": "ndjson"})
+    parts = iter(response.streaming_content)
+    assert next(parts)
+    assert next(parts)
+    monkeypatch.setattr("config.limits.EXPORT_DOWNLOAD_MAX_SECONDS", 0)
+    with pytest.raises(DownloadTookTooLongError):
+        next(parts)
+    response.close()
+    assert places.qsize() == 1
     assert eventually(lambda: _connections() == 1)
 
 

@@ -14,6 +14,7 @@ from django.utils.html import strip_tags
 
 from config import limits
 from config.charts import Chart
+from config.places import Places
 from courses.models import Chapter, Course, Enrollment
 from telemetry.models import (
     AnalyticsEvent,
@@ -37,6 +38,7 @@ from telemetry.tests.insight_data import (
     reach,
     refresh,
     send,
+    text_of,
 )
 from tests.cast import make_actor
 
@@ -52,12 +54,6 @@ def taught(db: None) -> Taught:
 def browser(taught: Taught) -> Client:
     """An instructor's, who sees no emails."""
     return browser_of(make_instructor("anna", taught.course))
-
-
-def text_of(response: Any) -> str:
-    assert response.status_code == 200
-    page = response.content.decode()
-    return " ".join(unescape(strip_tags(page[page.index('id="content-main"') :])).split())
 
 
 def series_of(chart: Chart) -> dict[str, list[Any]]:
@@ -97,12 +93,26 @@ def test_courses_are_found_by_code_and_title_and_sorted_by_their_figures(taught:
         assert [course.course_code for course in admin_page.get(LIST + query).context["cl"].result_list] == codes, query
 
 
-def test_the_list_says_what_to_do_when_nothing_was_counted(taught: Taught, browser: Client) -> None:
-    assert "refresh_insights" not in text_of(browser.get(LIST))
+def test_what_to_do_when_counts_are_missing_or_old(taught: Taught, browser: Client, admin_page: Client) -> None:
+    """Who runs the server reads the command; everybody else, who can't run it, whom to ask."""
+    command, ask = "manage.py refresh_insights", "ask whoever runs this server"
+
+    def said(page: str, sentence: str) -> bool:
+        texts = [text_of(one.get(page)) for one in (admin_page, browser)]
+        assert [command in text for text in texts] == [sentence in texts[0], False]
+        assert [ask in text for text in texts] == [False, sentence in texts[1]]
+        return all(sentence in text for text in texts)
+
+    assert not said(LIST, "Some of these figures are older than a day.")
     CourseStanding.objects.update(counted_at=timezone.now() - timedelta(hours=25))
-    assert "Some of these figures are older than a day" in text_of(browser.get(LIST))
+    assert said(LIST, "Some of these figures are older than a day.")
+    assert said(taught.url, "These figures are old")
     CourseStanding.objects.all().delete()
-    assert "Nothing was counted yet: run manage.py refresh_insights" in text_of(browser.get(LIST))
+    LearnerStanding.objects.all().delete()
+    assert said("/admin/", "Nothing was counted yet.")
+    assert said(LIST, "Nothing was counted yet.")
+    assert said(taught.url, "Nothing was counted yet.")
+    assert said(taught.learners_url, "No learner was counted yet.")
 
 
 # --- A course -----------------------------------------------------------------------------------------------------
@@ -224,7 +234,7 @@ def test_an_empty_course(browser: Client, taught: Taught, admin_page: Client) ->
         "No event came in these days.",
     )
     text = text_of(admin_page.get(page))
-    assert "Nothing was counted yet. The figures come with the next run of manage.py refresh_insights" in text
+    assert "Nothing was counted yet." in text
     assert not any(sentence in text for sentence in empty)
     refresh()
     text = text_of(admin_page.get(page))
@@ -270,10 +280,34 @@ def test_learners_by_group_and_chapter(taught: Taught, browser: Client) -> None:
         ({"show": "stopped-after"}, {stopped_after}),
         ({"q": hidden_name(taught.absent)}, {absent}),
         ({"q": f" {hidden_name(taught.absent)[:10].upper()} "}, {absent}),
+        ({"q": hidden_name(taught.absent)[:6]}, {absent}),
+        ({"q": hidden_name(taught.absent)[:5]}, set()),
         ({"q": "a"}, set()),
         ({"q": "%"}, set()),
     ):
         assert set(learners_of(browser.get(taught.learners_url, query))) == expected, query
+
+
+def test_a_pseudonym_is_looked_for_by_one_at_a_time(
+    taught: Taught, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs a hash of every learner; another one is told so at once, and all else goes on."""
+    places = Places(1)
+    monkeypatch.setattr("telemetry.insights.learners._searches", places)
+    query, busy = {"q": hidden_name(taught.absent)[:6]}, "Another search for a pseudonym is under way."
+    done = places.take()
+    refused = browser.get(taught.learners_url, query)
+    assert (refused.status_code, refused["Retry-After"]) == (503, str(limits.RETRY_AFTER_BUSY_SECONDS))
+    assert busy in refused.content.decode()
+    assert "learners</h2>" not in refused.content.decode(), "nor does it say that there are none"
+    assert len(learners_of(browser.get(taught.learners_url))) == 4
+    short = text_of(browser.get(taught.learners_url, {"q": query["q"][:5]}))
+    assert "A pseudonym is found by its first 6 letters or more." in short
+    named = browser_of(make_instructor("bert", taught.course, may_see_emails=True))
+    assert learners_of(named.get(taught.learners_url, {"q": taught.absent.user.email})) == [taught.absent.user.pk]
+    done()
+    for _time in range(2):
+        assert learners_of(browser.get(taught.learners_url, query)) == [taught.absent.user.pk]
 
 
 def test_learners_in_order(taught: Taught, browser: Client) -> None:
@@ -350,6 +384,7 @@ def test_a_learners_milestones_newest_first(taught: Taught, browser: Client) -> 
         ("Joined the course", "", at(40), False),
     ]
     assert "Reported while locked" in text_of(response)
+    assert "Milestones have the time of the server, days and events that of the learner's device" in text_of(response)
 
 
 def test_a_learners_days_in_this_course_only(taught: Taught, browser: Client) -> None:
@@ -436,6 +471,21 @@ def test_the_pages_in_chinese_have_dates_and_figures(taught: Taught, browser: Cl
         response = browser.get(page, HTTP_ACCEPT_LANGUAGE="zh-CN")
         assert response.status_code == 200
         assert '<html lang="zh-hans"' in response.content.decode()
+
+
+def test_days_in_charts_are_named_as_each_language_does(taught: Taught, browser: Client) -> None:
+    first, today = day(29), day(0)
+    for language, label in (("en", f"{today:%b} {today.day}"), ("zh-CN", f"{today.month}月{today.day}日")):
+        labels = browser.get(taught.url, HTTP_ACCEPT_LANGUAGE=language).context["days_chart"].labels
+        assert labels[-1] == (label if first.year == today.year else str(today)), language
+
+
+def test_the_menu_calls_the_list_as_the_list_does(taught: Taught, browser: Client) -> None:
+    page = browser.get(LIST).content.decode()
+    start = page.index('id="nav-sidebar-apps"')
+    menu = page[start : page.index("</nav>", start)]
+    assert "Course insights" in strip_tags(menu)
+    assert "Course insights" in strip_tags(page.replace(menu, ""))
 
 
 def test_counting_goes_on_while_pages_are_open(taught: Taught, browser: Client) -> None:

@@ -306,9 +306,9 @@ def test_history_of_a_learner_and_of_the_course(
     assert row.pk != progress.pk
     history = admin_page.get(f"{LIST}{row.pk}/history/")
     assert [entry.get_change_message() for entry in history.context["action_list"]] == [
-        "Changed the status to “Completed”.",
-        "Changed the status to “Not begun”.",
         "Changed the status to “In progress”.",
+        "Changed the status to “Not begun”.",
+        "Changed the status to “Completed”.",
     ]
     assert "staff@example.com" in history.content.decode()
     of_course = admin_page.get(f"/admin/courses/course/{course.pk}/history/").content.decode()

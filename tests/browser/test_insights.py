@@ -58,7 +58,7 @@ def test_an_instructor_finds_out_where_learners_stop(page: Page, taught: Taught)
     with page.expect_download() as started:
         page.get_by_role("button", name="Download").click()
     assert started.value.suggested_filename == f"TST101-events-{day(2)}.csv"
-    with started.value.path().open(newline="") as file:
+    with started.value.path().open(encoding="utf-8-sig", newline="") as file:
         assert [row["learner"] for row in csv.DictReader(file)] == [hidden_name(taught.through)] * 2
 
 

@@ -310,7 +310,7 @@ def chart_of_versions(scope: Scope) -> Chart:
         series.append(Series(_("Other releases"), [sum(day) for day in zip(*rest, strict=True)]))
     return Chart(
         title=_("Devices by version, each of the last %(days)s days (UTC)") % {"days": len(found.days)},
-        labels=[date_format(day, "M j") for day in found.days],
+        labels=[date_format(day, "MONTH_DAY_FORMAT") for day in found.days],
         label_heading=_("Day"),
         series=series,
         kind="stacked",

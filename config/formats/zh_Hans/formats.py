@@ -1,4 +1,4 @@
-"""As in English."""
+"""As in English, but for days without a year."""
 
 from config.formats.en.formats import (
     DATE_FORMAT,
@@ -8,4 +8,13 @@ from config.formats.en.formats import (
     TIME_FORMAT,
 )
 
-__all__ = ["DATETIME_FORMAT", "DATE_FORMAT", "SHORT_DATETIME_FORMAT", "SHORT_DATE_FORMAT", "TIME_FORMAT"]
+__all__ = [
+    "DATETIME_FORMAT",
+    "DATE_FORMAT",
+    "MONTH_DAY_FORMAT",
+    "SHORT_DATETIME_FORMAT",
+    "SHORT_DATE_FORMAT",
+    "TIME_FORMAT",
+]
+
+MONTH_DAY_FORMAT = "n月j日"
