@@ -94,7 +94,7 @@ class AnalyticsEvent(models.Model):
 
 
 # Nothing in the database holds counts to their learner, course or chapter: a deletion would fail when these are being
-# counted just then. What such a race leaves behind goes when they are counted next.
+# counted just then. What such a race leaves behind goes with `rollups.delete_orphans`.
 def _reference(to: str | type[models.Model]) -> "models.ForeignKey[Any, Any]":
     return models.ForeignKey(to, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False)
 
@@ -161,7 +161,10 @@ class CourseWeek(models.Model):
 
 
 class EventTypeDay(models.Model):
-    """Events of one type in a course on a day (UTC)."""
+    """Events of one type in a course on a day (UTC); of the types that led then, `limits.INSIGHTS_TYPES_KEPT` of them.
+
+    All events of the day are in `CourseDay`.
+    """
 
     pk = models.CompositePrimaryKey("course_id", "day", "event_type")
     course = _reference(Course)
@@ -170,7 +173,7 @@ class EventTypeDay(models.Model):
     events = models.PositiveIntegerField()
 
     class Meta:
-        # The most frequent types of a day: there may be any number of them.
+        # The most frequent types of a day.
         indexes = [models.Index(fields=["course", "day", "-events"], name="telemetry_types_by_count")]
 
     def __str__(self) -> str:

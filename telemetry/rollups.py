@@ -7,15 +7,21 @@ the next time, and so do its events.
 
 What is counted: events with a course whose time is plausible (`TimeMark.PLAIN`). A day that is older than events are
 kept is not counted anew, since some of its events are gone: its counts stay as they are, without the learners.
+
+Nothing in the database holds counts to what they are of. What is deleted while it is being counted, and so leaves
+counts behind, is found by the next `refresh`.
 """
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from config import limits
@@ -61,9 +67,14 @@ _STORE_COURSE_DAYS: Final = """
     INSERT INTO telemetry_courseday (course_id, day, active_learners, events)
     SELECT course_id, day, count(*), sum(events) FROM counted WHERE event_type IS NULL GROUP BY course_id, day
 """
+# Clients can make up a type for each event; of the others the day's sum tells.
 _STORE_TYPE_DAYS: Final = """
     INSERT INTO telemetry_eventtypeday (course_id, day, event_type, events)
-    SELECT course_id, day, event_type, events FROM counted WHERE user_id IS NULL
+    SELECT course_id, day, event_type, events FROM (
+        SELECT *, row_number() OVER (PARTITION BY course_id, day ORDER BY events DESC, event_type COLLATE "C") AS place
+        FROM counted WHERE user_id IS NULL
+    ) AS typed
+    WHERE place <= %s
 """
 _FORGET_WEEKS: Final = """
     DELETE FROM telemetry_courseweek AS kept USING touched
@@ -182,10 +193,46 @@ _STORE_COURSE_STANDING: Final = """
         learners = excluded.learners, begun = excluded.begun, finished = excluded.finished,
         stopped = excluded.stopped, active_learners = excluded.active_learners, counted_at = excluded.counted_at
 """
-_MARK_DAYS_OF: Final = """
+_MARK_COUNTED_DAYS_OF: Final = """
     INSERT INTO telemetry_touchedday (course_id, day)
     SELECT course_id, day FROM telemetry_learnerday WHERE user_id = %s
 """
+# Not the days that were counted: a count that isn't committed yet may have these events in it.
+_MARK_DAYS_OF: Final = f"""
+    INSERT INTO telemetry_touchedday (course_id, day)
+    SELECT DISTINCT course_id, (event_time AT TIME ZONE 'UTC')::date FROM telemetry_analyticsevent
+    WHERE user_id = %s AND course_id IS NOT NULL AND time_mark = {AnalyticsEvent.TimeMark.PLAIN}
+"""  # noqa: S608  constants only
+
+# A statement for each reference: `OR` keeps PostgreSQL from an anti-join, and takes four times as long.
+_DELETE_ORPHANS: Final = """
+    DELETE FROM telemetry_{table} AS kept
+    WHERE NOT EXISTS (SELECT FROM {to} AS target WHERE target.id = kept.{reference}_id)
+"""
+_REFERENCES: Final = (
+    ("learnerday", "user", "accounts_user"),
+    ("chapterstanding", "chapter", "courses_chapter"),
+    ("coursestanding", "course", "courses_course"),
+)
+"""Tables of counts, what a row of them is of, and where that is. Standings of learners who are gone `count_courses`
+deletes, with those of all who are not enrolled any more."""
+
+# Many rows are of few courses: the index tells the next course that a table has, again and again. That takes 1 ms for a
+# million rows, the anti-join 100 to 200 ms. Learners are too many for it.
+_DELETE_ORPHANS_OF_COURSES: Final = """
+    WITH RECURSIVE counted_course (id) AS (
+        (SELECT course_id FROM telemetry_{table} ORDER BY course_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT course_id FROM telemetry_{table} WHERE course_id > previous.id ORDER BY course_id LIMIT 1)
+        FROM counted_course AS previous WHERE previous.id IS NOT NULL
+    )
+    DELETE FROM telemetry_{table} WHERE course_id = ANY (ARRAY(
+        SELECT id FROM counted_course
+        WHERE id IS NOT NULL AND NOT EXISTS (SELECT FROM courses_course AS course WHERE course.id = counted_course.id)
+    ))
+"""
+_TABLES_OF_COURSES: Final = ("learnerday", "courseday", "courseweek", "eventtypeday", "learnerstanding")
+"""Tables of counts with many rows of each course."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +257,13 @@ def refresh(*, progress: Progress) -> Refreshed:
             some = courses[first : first + _COURSES_AT_ONCE]
             count_courses(some)
             advance(len(some))
+    delete_orphans()
     return Refreshed(days, len(courses))
 
 
-@transaction.atomic
 def count_month(month: date) -> int:
     """Count the marked days of the month that begins on this day; return how many they were, over all courses."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_COUNTING_LOCK])
+    with _counting() as cursor:
         end = _following(month)
         cursor.execute(_TAKE_MARKS, {"start": month, "end": end})
         cursor.execute("DELETE FROM touched WHERE day < %s", [_oldest_complete_day()])
@@ -228,19 +274,13 @@ def count_month(month: date) -> int:
             cursor.execute(_COUNT_EVENTS, {"first": _midnight(first), "last": _midnight(last + timedelta(days=1))})
             for table in ("learnerday", "courseday", "eventtypeday"):
                 cursor.execute(_FORGET_DAYS.format(table=table))
-            for statement in (
-                _STORE_LEARNER_DAYS,
-                _STORE_COURSE_DAYS,
-                _STORE_TYPE_DAYS,
-                _FORGET_WEEKS,
-                _STORE_WEEKS,
-            ):
+            cursor.execute(_STORE_TYPE_DAYS, [limits.INSIGHTS_TYPES_KEPT])
+            for statement in (_STORE_LEARNER_DAYS, _STORE_COURSE_DAYS, _FORGET_WEEKS, _STORE_WEEKS):
                 cursor.execute(statement)
         cursor.execute("DROP TABLE IF EXISTS touched, counted")  # a caller's transaction may go on
     return int(days)
 
 
-@transaction.atomic
 def count_courses(course_ids: list[uuid.UUID]) -> None:
     """Count how far the learners of these courses have got."""
     now = timezone.now()
@@ -250,8 +290,7 @@ def count_courses(course_ids: list[uuid.UUID]) -> None:
         "stopped_before": now - timedelta(days=limits.INSIGHTS_STOPPED_AFTER_DAYS),
         "active_since": now - timedelta(days=limits.INSIGHTS_ACTIVE_DAYS),
     }
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_COUNTING_LOCK])
+    with _counting() as cursor:
         for statement in (
             _FORGET_LEARNERS,
             _STORE_LEARNERS_STANDING,
@@ -259,6 +298,15 @@ def count_courses(course_ids: list[uuid.UUID]) -> None:
             _STORE_COURSE_STANDING,
         ):
             cursor.execute(statement, parameters)
+
+
+def delete_orphans() -> None:
+    """Delete counts whose learner, course or chapter was deleted before they were there to go with it."""
+    with _counting() as cursor:
+        for table, reference, to in _REFERENCES:
+            cursor.execute(_DELETE_ORPHANS.format(table=table, reference=reference, to=to))
+        for table in _TABLES_OF_COURSES:
+            cursor.execute(_DELETE_ORPHANS_OF_COURSES.format(table=table))
 
 
 def prune() -> int:
@@ -269,22 +317,28 @@ def prune() -> int:
 
 
 def mark_days_of(*, user_id: uuid.UUID) -> None:
-    """Mark the days whose counts have events of a learner that are about to be deleted."""
+    """Mark the days that have events of a learner which are about to be deleted."""
     with connection.cursor() as cursor:
         cursor.execute(_MARK_DAYS_OF, [user_id])
 
 
-@transaction.atomic
 def forget_learner(*, user_id: uuid.UUID) -> int:
     """Delete a learner's own counts, whose events are gone, and mark the days that had them; return how many rows.
 
     It waits for whoever is counting, who may have read the events before they went.
     """
-    with connection.cursor() as cursor:
+    with _counting() as cursor:
+        cursor.execute(_MARK_COUNTED_DAYS_OF, [user_id])
+        rows = (LearnerDay.objects, LearnerStanding.objects)
+        return sum(counts.filter(user_id=user_id).delete()[0] for counts in rows)
+
+
+@contextmanager
+def _counting() -> Iterator[CursorWrapper]:
+    """Open a transaction in which nobody else counts."""
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_COUNTING_LOCK])
-        cursor.execute(_MARK_DAYS_OF, [user_id])
-    rows = (LearnerDay.objects, LearnerStanding.objects)
-    return sum(counts.filter(user_id=user_id).delete()[0] for counts in rows)
+        yield cursor
 
 
 def _touched_months() -> list[date]:

@@ -24,8 +24,8 @@ _ENROLLED = """
     GROUP BY 1
 """
 
-# Clients may send any number of types: of each day the most frequent ones are looked at, by an index, and then the days
-# of those that lead in all, by their keys. The fences (OFFSET 0) keep the planner from reading all types instead.
+# Clients make up types: of each day the most frequent ones are looked at, by an index, and then the days of those that
+# lead in all, by their keys. The fences (OFFSET 0) keep the planner from reading all that are kept instead.
 _LEADING_TYPES = """
     WITH days AS MATERIALIZED (
         SELECT generate_series(%(first)s::date, %(last)s::date, interval '1 day')::date AS day

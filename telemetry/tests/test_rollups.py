@@ -19,6 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from accounts.models import User
+from config import limits
 from courses.models import Chapter, Course, Enrollment
 from telemetry.models import (
     AnalyticsEvent,
@@ -93,7 +94,19 @@ def walked() -> dict[str, Any]:
         "learners": {key: (len(times), min(times), max(times)) for key, times in moments.items()},
         "days": dict(days),
         "weeks": {key: len(users) for key, users in weeks.items()},
-        "types": dict(types),
+        "types": most_frequent(types),
+    }
+
+
+def most_frequent(types: Counter[Any]) -> dict[Any, int]:
+    """Of each day of a course the types that are kept; of two as frequent ones the first by name."""
+    by_day = defaultdict(list)
+    for (course_id, day, event_type), events in types.items():
+        by_day[course_id, day].append((-events, event_type))
+    return {
+        (*key, event_type): -events
+        for key, found in by_day.items()
+        for events, event_type in sorted(found)[: limits.INSIGHTS_TYPES_KEPT]
     }
 
 
@@ -111,7 +124,8 @@ def other_course(learner: Actor, fellow: Actor) -> Course:
     return other
 
 
-# Two learners, two courses and none; days around the borders of week, month and retention; now and then a count.
+# Two learners, two courses and none; days around the borders of week, month and retention; more types than are kept;
+# now and then a count.
 _moments = st.builds(
     lambda days_ago, seconds: (
         datetime.combine(TODAY - timedelta(days=days_ago), time(), UTC) + timedelta(seconds=seconds)
@@ -123,7 +137,9 @@ _calls = st.lists(
     st.tuples(
         st.sampled_from(["learner", "fellow"]),
         st.lists(
-            st.tuples(st.sampled_from(["course", "other", "none"]), _moments, st.sampled_from(["opened", "closed"])),
+            st.tuples(
+                st.sampled_from(["course", "other", "none"]), _moments, st.sampled_from(["opened", "closed", "Z", "ä"])
+            ),
             max_size=5,
         ),
         st.booleans(),
@@ -135,8 +151,14 @@ _calls = st.lists(
 @given(calls=_calls)
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_counts_equal_a_walk_over_all_events(
-    learner: Actor, fellow: Actor, course: Course, other_course: Course, calls: Any
+    learner: Actor,
+    fellow: Actor,
+    course: Course,
+    other_course: Course,
+    calls: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(limits, "INSIGHTS_TYPES_KEPT", 1)
     courses = {"course": course, "other": other_course, "none": None}
     actors = {"learner": learner, "fellow": fellow}
     with transaction.atomic():
@@ -196,6 +218,15 @@ def test_an_event_that_is_not_committed_yet_is_counted_the_next_time(learner: Ac
         assert not CourseDay.objects.exists()
     refresh()
     assert CourseDay.objects.get().events == 1
+
+
+def test_types_that_a_client_makes_up_fill_no_table(learner: Actor, course: Course) -> None:
+    made_up = [event(course, at(0), f"type-{number:03}") for number in range(limits.INSIGHTS_TYPES_KEPT + 20)]
+    send(learner, *made_up, event(course, at(0), "zealous"), event(course, at(0, 13), "zealous"))
+    refresh()
+    kept = dict(EventTypeDay.objects.values_list("event_type", "events"))
+    assert kept == {"zealous": 2, **{f"type-{number:03}": 1 for number in range(limits.INSIGHTS_TYPES_KEPT - 1)}}
+    assert CourseDay.objects.get().events == len(made_up) + 2
 
 
 @pytest.mark.django_db(transaction=True)
@@ -269,7 +300,7 @@ def test_maintenance_counts_and_tells(learner: Actor, course: Course) -> None:
     send(learner, event(course, at(0)), event(course, at(1)))
     out = StringIO()
     call_command("maintain_telemetry", stdout=out)
-    assert "Counted 2 days of courses anew." in out.getvalue()
+    assert "Counted anew: 2 days of courses." in out.getvalue()
     assert counted() == walked()
 
 
@@ -277,7 +308,7 @@ def test_the_command_tells_what_it_counted(learner: Actor, course: Course) -> No
     send(learner, event(course, at(0)), event(course, at(1)))
     out = StringIO()
     call_command("refresh_insights", stdout=out)
-    assert out.getvalue().endswith("Counted 2 days and 1 courses.\n")
+    assert out.getvalue().endswith("Counted days: 2; courses: 1.\n")
 
 
 def test_a_deleted_learner_is_counted_no_more(learner: Actor, fellow: Actor, course: Course, staff: Actor) -> None:
@@ -295,6 +326,101 @@ def test_a_deleted_learner_is_counted_no_more(learner: Actor, fellow: Actor, cou
     assert counted() == walked()
     assert [row.active_learners for row in CourseDay.objects.all()] == [1]
     assert set(LearnerStanding.objects.values_list("user_id", flat=True)) == {fellow.user.pk}
+
+
+# --- What is deleted while it is being counted --------------------------------------------------------------------
+
+
+def delete(staff: Actor, *pages: str) -> None:
+    browser = Client()
+    browser.force_login(staff.user)
+    for page in pages:
+        assert browser.post(f"/admin/{page}/delete/", {"post": "yes"}).status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_learner_who_is_deleted_while_being_counted(
+    learner: Actor, fellow: Actor, course: Course, staff: Actor
+) -> None:
+    send(learner, event(course, at(0)), event(course, at(3)))
+    send(fellow, event(course, at(0)))
+    with transaction.atomic():
+        refresh()  # not committed: nothing of it goes with the learner
+        in_thread(lambda: delete(staff, f"accounts/user/{learner.user.pk}")).result(60)
+    assert LearnerDay.objects.filter(user_id=learner.user.pk).exists()
+    refresh()
+    assert counted() == walked()
+    assert [row.active_learners for row in CourseDay.objects.all()] == [1]
+    assert set(LearnerStanding.objects.values_list("user_id", flat=True)) == {fellow.user.pk}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_course_that_is_deleted_while_being_counted(learner: Actor, course: Course, staff: Actor) -> None:
+    """Nobody may be in it, so its learner goes first; another course keeps what it has."""
+    other = Course.objects.create(course_code="OTHER-1", title="Other")
+    send(learner, event(course, at(0)))
+    tables = (LearnerDay, CourseDay, CourseWeek, EventTypeDay, LearnerStanding, CourseStanding)
+    of_chapters = ChapterStanding.objects.filter(chapter_id__in=list(course.chapters.values_list("pk", flat=True)))
+    with transaction.atomic():
+        refresh()
+        pages = (f"accounts/user/{learner.user.pk}", f"courses/course/{course.pk}")
+        in_thread(lambda: delete(staff, *pages)).result(60)
+    assert not Course.objects.filter(pk=course.pk).exists()
+    left = [table.__name__ for table in tables if table.objects.filter(course_id=course.pk).exists()]
+    assert left == [table.__name__ for table in tables]
+    assert of_chapters.exists()
+    refresh()
+    assert not any(table.objects.filter(course_id=course.pk).exists() for table in tables)
+    assert not of_chapters.exists()
+    assert CourseStanding.objects.get().course_id == other.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_chapter_that_is_deleted_while_being_counted(course: Course, chapters: list[Chapter]) -> None:
+    gone = chapters[1].pk
+    with transaction.atomic():
+        refresh()
+        in_thread(chapters[1].delete).result(60)
+    assert ChapterStanding.objects.filter(chapter_id=gone).exists()
+    refresh()
+    assert {row.chapter_id for row in ChapterStanding.objects.all()} == {chapters[0].pk, chapters[2].pk}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_count_that_waits_for_the_deletion_of_its_learner_leaves_nothing(
+    learner: Actor, fellow: Actor, course: Course, staff: Actor
+) -> None:
+    send(learner, event(course, at(3)))
+    refresh()
+    send(learner, event(course, at(0)))
+    send(fellow, event(course, at(0)))
+    with transaction.atomic():
+        delete(staff, f"accounts/user/{learner.user.pk}")
+        counting = in_thread(refresh)
+        wait_until_blocked()
+    counting.result(60)
+    assert not LearnerDay.objects.filter(user_id=learner.user.pk).exists()
+    refresh()
+    assert counted() == walked()
+    assert set(LearnerStanding.objects.values_list("user_id", flat=True)) == {fellow.user.pk}
+
+
+def test_counts_of_what_is_gone_go(learner: Actor, course: Course) -> None:
+    """However they came to stay, and however old they are."""
+    gone, first, last = uuid.uuid4(), uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
+    times = {"first_event_at": at(300), "last_event_at": at(300)}
+    of_gone = ((gone, course.pk), (learner.user.pk, first), (learner.user.pk, last))
+    for user_id, course_id in (*of_gone, (learner.user.pk, course.pk)):
+        LearnerDay.objects.create(
+            user_id=user_id, course_id=course_id, day=TODAY - timedelta(days=300), events=1, **times
+        )
+    for user_id, course_id in of_gone:
+        LearnerStanding.objects.create(
+            user_id=user_id, course_id=course_id, chapter_is_completed=False, completed=0, has_stopped=False
+        )
+    refresh()
+    for table in (LearnerDay, LearnerStanding):
+        assert table.objects.values_list("user_id", "course_id").get() == (learner.user.pk, course.pk)
 
 
 # --- Standing -----------------------------------------------------------------------------------------------------
