@@ -272,7 +272,11 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(BoundedDeletionMixin, DjangoGroupAdmin, ModelAdmin):  # type: ignore[type-arg]
-    """Groups, as Django has them."""
+    """Groups, as Django has them; but nobody finds out by their members who somebody is."""
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        by_person = lookup.partition("__")[0] == "user"
+        return (may_see_people(request.user) or not by_person) and super().lookup_allowed(lookup, value, request)
 
 
 # --- Devices ------------------------------------------------------------------------------------------------------

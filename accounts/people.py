@@ -1,4 +1,8 @@
-"""Whom staff see by name. Who may not look at users sees everybody else by a name that tells nothing of them."""
+"""Whom staff see by name. Who may not look at users sees everybody else by a name that tells nothing of them.
+
+But for the audit of releases and of API tokens, which is there to name who acted: staff who work with these know each
+other. Instructors see neither.
+"""
 
 import json
 import re

@@ -59,8 +59,8 @@ def _fetch_first(sql: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
     try:
         return _fetch(sql, parameters)
     except (OperationalError, InterfaceError):
-        if not kept:
-            raise
+        if not (kept and connection.connection.closed):
+            raise  # the database refuses the query itself, or it takes too long
         connection.close()
         return _fetch(sql, parameters)
 

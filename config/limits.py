@@ -50,7 +50,7 @@ ADMIN_LOGIN_PER_ACCOUNT_AND_ADDRESS: Final = (10, 300)
 # --- Courses --------------------------------------------------------------------------------------------------
 CHAPTERS_PER_COURSE_MAX: Final = 400
 """Chapters that a course can get. Its page takes 0.15 s of a core to draw them and as long to save them, or 0.4 s when
-each was changed. Whatever their titles, they stay below `REQUEST_BODY_MAX_BYTES`."""
+each was changed. With titles of 200 Chinese characters in all of them they stay below `REQUEST_BODY_MAX_BYTES`."""
 
 # --- Telemetry ------------------------------------------------------------------------------------------------
 EVENTS_PER_CALL_MAX: Final = 1_000
@@ -317,7 +317,7 @@ OSS_SIGNED_URL_MAX_SECONDS: Final = 604_800
 
 FORM_FIELDS_MAX: Final = 2 * 7 * CHAPTERS_PER_COURSE_MAX
 """Fields of a form; the page of a course has seven for each chapter. Twice as many as a course can have, so that rows
-too many are refused with the reason, and a course that came with more can be saved and made smaller."""
+too many are refused with the reason, and a course that came with nearly twice as many can be made smaller."""
 
 ADMIN_ROWS_PER_ACT_MAX: Final = 1_000
 """Rows of one of the admin's lists that are changed in one act."""

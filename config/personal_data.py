@@ -26,8 +26,8 @@ from config.pseudonyms import keyed_hasher, pseudonym
 ERASED: Final = "erased account"
 """What stands for a person in what stays: the audit of what staff did."""
 
-SOME_EMAIL: Final = re.compile(r"[^\s,;:<>()\"“”]+@[^\s,;:<>()\"“”]*[^\s,;:<>()\"“”.]")
-"""An address in a text, without what encloses it or ends the sentence."""
+SOME_EMAIL: Final = re.compile(r"(?:\"[^\"\s]{1,64}\"|[^\s,;:<>()\"“”]+)@[^\s,;:<>()\"“”]*[^\s,;:<>()\"“”.]")
+"""An address in a text, without what encloses it or ends the sentence. Its local part may be quoted (RFC 5322)."""
 
 Row = Mapping[str, Any]
 

@@ -1,7 +1,7 @@
 """Rate limits: windows by django-ratelimit, cooldowns by an atomic `cache.add`, and whose request it is.
 
 All counts live in the default cache, which every worker shares; but the events that a learner may send are counted
-where they are stored, by `telemetry.ingest`.
+where they are stored (`telemetry.budget`).
 """
 
 import ipaddress

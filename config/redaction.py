@@ -174,7 +174,7 @@ def _entries(source: _Container, outer: _Secrecy, copy: Any) -> Iterator[tuple[A
     stated = max([outer, *(_read_stated_name(source[name]) for name in source if name.lower() in _NAMING_FIELDS)])
     for name, item in source.items():
         place, own = _read_name(name)
-        if place != name and place in copy:
+        if place in copy:
             place = f"{place} {len(copy)}"  # two secrets as names: neither value is lost
         yield place, item, max(own, stated if name.lower() in _VALUE_FIELDS else outer)
 

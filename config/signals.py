@@ -15,6 +15,20 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let neither Ctrl-C nor SIGTERM end what proves that something was done: SIGKILL still does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+@contextmanager
 def ended_by_sigterm() -> Iterator[None]:
     """Raise `Terminated` where SIGTERM would end the process at once. Other threads than the main one get no signals.
 

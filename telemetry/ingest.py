@@ -1,11 +1,9 @@
 """Every write of events."""
 
-import math
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
 
@@ -13,11 +11,11 @@ import msgspec
 import psycopg
 from django.conf import settings
 from django.db import IntegrityError, connection
-from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from config import limits, ratelimit
+from config import limits
 from config.errors import ApiError, ErrorCode
+from telemetry import budget
 from telemetry.events import Event, EventRefusedError, Refusals, read_events, shown_event_id
 from telemetry.models import AnalyticsEvent
 
@@ -37,31 +35,11 @@ _IN_OWN_COURSE: Final = """
     ))
 """
 
-# A call that would spend more than is left changes no row, and then nothing else is stored: counted and stored are one
-# transaction. The time is the database's, which all servers share.
-_SPEND: Final = """
-    INSERT INTO telemetry_eventbudget AS kept (user_id, spent, ends_at)
-    SELECT %(user_id)s, %(sent)s, now() + make_interval(secs => %(window)s) WHERE %(sent)s <= %(budget)s
-    ON CONFLICT (user_id) DO UPDATE SET
-        spent = excluded.spent + CASE WHEN kept.ends_at > now() THEN kept.spent ELSE 0 END,
-        ends_at = CASE WHEN kept.ends_at > now() THEN kept.ends_at ELSE excluded.ends_at END
-    WHERE kept.ends_at <= now() OR kept.spent + excluded.spent <= %(budget)s
-    RETURNING true
-"""
-_FIND_WINDOW: Final = "SELECT extract(epoch FROM ends_at - now()) FROM telemetry_eventbudget WHERE user_id = %s"
-_PRUNE_BUDGETS: Final = """
-    DELETE FROM telemetry_eventbudget WHERE user_id IN (
-        SELECT user_id FROM telemetry_eventbudget WHERE ends_at < now() - interval '1 day'
-        LIMIT %s FOR UPDATE SKIP LOCKED
-    )
-"""
-_PRUNED_AT_ONCE: Final = 10_000
-
 # The rows come sorted by key, and a function scan keeps their order: two calls that bring the same events take their
 # locks in the same order and can't deadlock. Of two with one key, the first of the call comes first.
 # The days of courses that these events are of are marked for `telemetry.rollups`, in the same transaction.
 INSERT_EVENTS: Final = f"""
-    WITH budget AS ({_SPEND}), touched AS (
+    WITH budget AS ({budget.SPEND}), touched AS (
         INSERT INTO telemetry_touchedday (course_id, day)
         SELECT course_id, day FROM json_to_recordset(%(days)s::json) AS sent (course_id uuid, day date)
         WHERE EXISTS (SELECT FROM budget) AND {_IN_OWN_COURSE}
@@ -134,6 +112,7 @@ def ingest_events(*, user_id: uuid.UUID, events: Sequence[msgspec.Raw]) -> Inges
     """
     if not events:
         return IngestResult(0, 0, ())
+    budget.refuse_spent(user_id=user_id, sent=len(events))
     read, refusals = read_events(events)
     stored, codes = _insert_events(user_id, read, len(events))
     refusals |= {index: EventRefusedError(code, str(code.message)) for index, code in codes.items()}
@@ -157,7 +136,7 @@ def _insert_events(user_id: uuid.UUID, events: Sequence[Event], sent: int) -> tu
             raise ApiError(ErrorCode.INVALID_USER) from error
         within_budget, stored = cursor.fetchone()
         if not within_budget:
-            raise ratelimit.too_many_requests(_seconds_to_next_window(cursor, user_id))
+            budget.refuse(cursor=cursor, user_id=user_id)
         if stored == len(events):
             return stored, {}
         cursor.execute(_FIND_REFUSED, parameters)
@@ -167,37 +146,15 @@ def _insert_events(user_id: uuid.UUID, events: Sequence[Event], sent: int) -> tu
         }
 
 
-def _seconds_to_next_window(cursor: CursorWrapper, user_id: uuid.UUID) -> int:
-    cursor.execute(_FIND_WINDOW, [user_id])
-    row: tuple[Decimal] | None = cursor.fetchone()
-    return 0 if row is None else math.ceil(row[0])
-
-
-def prune_budgets() -> int:
-    """Delete budgets that ended more than a day ago, but those that a call is just renewing; return how many."""
-    pruned = 0
-    with connection.cursor() as cursor:
-        while True:
-            cursor.execute(_PRUNE_BUDGETS, [_PRUNED_AT_ONCE])
-            deleted = int(cursor.rowcount)
-            pruned += deleted
-            if deleted < _PRUNED_AT_ONCE:
-                return pruned
-
-
 def insert_parameters(user_id: uuid.UUID, events: Sequence[Event], sent: int | None = None) -> dict[str, Any]:
     """Return what INSERT_EVENTS is executed with, for a call of `sent` events; without it, of these."""
     now = timezone.now()
-    budget, window = limits.EVENTS_PER_USER
     return {
         "rows": msgspec.json.encode(sorted(events, key=attrgetter("event_id", "event_time", "index"))).decode(),
         "days": msgspec.json.encode(
             [{"course_id": course_id, "day": day} for course_id, day in _days_of_courses(events, now)]
         ).decode(),
-        "user_id": user_id,
-        "sent": len(events) if sent is None else sent,
-        "budget": budget,
-        "window": window,
+        **budget.spending(user_id=user_id, sent=len(events) if sent is None else sent),
         "now": now,
         "ahead_seconds": limits.EVENT_AHEAD_MAX_SECONDS,
         "kept_days": settings.ANALYTICS_RETENTION_DAYS,

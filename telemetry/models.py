@@ -250,7 +250,7 @@ class CourseStanding(models.Model):
 
 
 class EventBudget(models.Model):
-    """What a learner has spent of the events that they may send until `ends_at`; written by `telemetry.ingest` alone.
+    """What a learner has spent of the events that they may send until `ends_at`; written by `telemetry.budget`.
 
     The table is UNLOGGED: counts are cheap to write, and starting anew after a crash only forgives some events. No key
     refers to the user, whose deletion needn't wait for it: the row goes a day later by itself.

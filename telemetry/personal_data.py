@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from config import limits
 from config.personal_data import CountersHolding, Holding, Row, RowsHolding, Subject
-from telemetry import rollups
+from telemetry import budget, rollups
 from telemetry.models import AnalyticsEvent, ChapterProgress, EventBudget, LearnerDay, LearnerStanding
 
 # By their keys: with the time among them PostgreSQL looks each event up in its own partition only.
@@ -150,6 +150,10 @@ class EventBudgets(RowsHolding):
 
     def rows(self, user_id: uuid.UUID) -> QuerySet[EventBudget]:
         return EventBudget.objects.filter(user_id=user_id)
+
+    def erase(self, subject: Subject, *, limit: int | None = None) -> int:
+        """A row that a call is just renewing is left to the next round: the call waits for the account."""
+        return budget.erase(user_id=subject.user_id) if subject.user_id else 0
 
 
 def holdings() -> Sequence[Holding]:

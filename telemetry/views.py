@@ -34,8 +34,9 @@ class AnalyticsViewSet(ApiViewSet):
         summary="Send analytics events",
         description=(
             f"A body has at most {limits.EVENTS_BODY_MAX_BYTES:,} bytes, also when decompressed: `Content-Encoding: "
-            f"gzip` is welcome. A learner may send {limits.EVENTS_PER_USER[0]:,} events in any window of "
-            f"{limits.EVENTS_PER_USER[1]} seconds; of a call that is refused by 429, none is stored or counted."
+            f"gzip` is welcome. A learner may send {limits.EVENTS_PER_USER[0]:,} events in each window of "
+            f"{limits.EVENTS_PER_USER[1]} seconds, which begins with a call; of a call that is refused by 429, none is "
+            "stored or counted."
         ),
         request=serializers.EventsRequest,
         answer=serializers.EventsAnswer,

@@ -39,8 +39,8 @@ RIGHTS = (
 )
 
 
-def staff_with(*codenames: str) -> Client:
-    actor = make_actor("assistant", is_staff=True)
+def staff_with(*codenames: str, named: str = "assistant") -> Client:
+    actor = make_actor(named, is_staff=True)
     actor.user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
     browser = Client()
     browser.force_login(actor.user)
@@ -158,6 +158,8 @@ def test_histories_name_colleagues_to_who_may_look_at_users(
     for email in ("teacher@example.com", "assistant@example.com", "gone@example.com"):
         message = json.dumps([{"added": {"name": "instructor", "object": f"{email}: TST100"}}])
         log(staff.user, course, message)
+    User.objects.create_user('"li@lei"@example.com', "a good password")
+    log(staff.user, course, 'Added instructor “"li@lei"@example.com: TST100”.')
     log(User.objects.get(email="assistant@example.com"), course, "Looked at it.")
     path = f"{COURSES}{course.pk}/history/"
 
@@ -172,6 +174,7 @@ def test_histories_name_colleagues_to_who_may_look_at_users(
     assert f"“{neutral_name(teacher.user.pk)}: TST100”" in shown
     assert "“assistant@example.com: TST100”" in shown
     assert "“somebody: TST100”" in shown
+    assert "lei" not in shown
     assert User.objects.filter(email="staff@example.com").exists()
 
 
@@ -247,6 +250,9 @@ def test_secrets_are_not_found_out_by_guessing(assistant: Client, admin_page: Cl
                 assert admin_page.get(url, {lookup: "a"}).status_code in (400, 302), (url, lookup)
                 asked += 1
     assert asked > 20
+    assert admin_page.get("/admin/auth/group/", {"user__id__startswith": "a"}).status_code == 200
+    auditor = staff_with("view_group", named="auditor")
+    assert auditor.get("/admin/auth/group/", {"user__id__startswith": "a"}).status_code == 400
     assert assistant.get(DEVICES, {"refresh_digest__startswith": "a"}).status_code == 400
 
 

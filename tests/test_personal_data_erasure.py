@@ -323,7 +323,7 @@ def test_the_report_proves_it_without_naming_the_person(ada: Actor, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
-@pytest.mark.parametrize("place", [".", "absent/report.json", "r" * 300, "pipe"])
+@pytest.mark.parametrize("place", [".", "absent/report.json", "r" * 300, "pipe", "/dev/stdout"])
 def test_nothing_is_erased_when_the_report_has_no_place(ada: Actor, tmp_path: Path, place: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     before = dump()

@@ -327,6 +327,20 @@ def test_a_deadlock_with_maintenance_is_no_failure(ada: Actor) -> None:
     assert traces(ada.user.pk) == {}
 
 
+def test_a_call_that_renews_the_budget_and_the_erasure_don_t_wait_for_each_other(ada: Actor) -> None:
+    """The call holds the row of the budget and wants the account; the erasure holds the account."""
+    with another_session() as other:
+        other.execute("SELECT FROM telemetry_eventbudget WHERE user_id = %s FOR UPDATE", [ada.user.pk])
+        assert other.rowcount == 1
+        erasing = in_thread(partial(erase, ada))
+        deadline = time.monotonic() + WAIT_SECONDS
+        while User.objects.filter(pk=ada.user.pk).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not User.objects.filter(pk=ada.user.pk).exists(), "the erasure waits for the call"
+        other.execute("ROLLBACK")
+    erasing.result(WAIT_SECONDS)
+
+
 # --- Interrupted --------------------------------------------------------------------------------------------------
 
 
@@ -357,6 +371,7 @@ def test_an_interrupted_erasure_is_finished_by_the_next(ada: Actor, tmp_path: Pa
         assert process.returncode == 128 + number
         assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
         assert "run the command again to finish" in output
+        assert output.count("left") == 0, "nobody counted what is left"
         assert '"complete": false' in report.read_text()
     left = AnalyticsEvent.objects.count()
     assert 0 < left < before

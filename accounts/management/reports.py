@@ -17,7 +17,7 @@ class ReportFile:
         Raises:
             OSError: the path can't be written.
         """
-        if path.exists() and not path.is_file():
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # /dev/stdout is a link, too
             raise OSError(errno.EINVAL, "This is no file. Name one that is to be written", str(path))
         self.path = path
         try:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models import Model
 from django.utils import timezone
 
@@ -68,3 +69,19 @@ def test_no_session_of_a_deleted_account(learner: Actor) -> None:
     learner.user.delete()
     assert DeviceSession.objects.filter(pk=learner.session.pk, user=None).exists()
     assert get_session_of_token(session_id=learner.session.pk, user_id=user_id) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_query_that_the_database_refuses_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes too long, say: the connection is sound, and the database has enough to do."""
+    learner = make_actor("learner")
+    tries = []
+
+    def refuse(*_: Any) -> None:
+        tries.append(1)
+        raise OperationalError("canceling statement due to statement timeout")
+
+    monkeypatch.setattr("accounts.selectors._fetch", refuse)
+    with pytest.raises(OperationalError):
+        get_session_of_token(session_id=learner.session.pk, user_id=learner.user.pk)
+    assert len(tries) == 1

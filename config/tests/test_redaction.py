@@ -238,6 +238,8 @@ def test_numbers() -> None:
 
 def test_secrets_as_names() -> None:
     assert redact({SHAPED["OpenAI"]: 1, SHAPED["Google"]: 2, "a": 3}) == {REDACTED: 1, f"{REDACTED} 1": 2, "a": 3}
+    assert list(redact({SHAPED["OpenAI"]: 1, REDACTED: 2}).values()) == [1, 2]
+    assert list(redact({REDACTED: 1, SHAPED["OpenAI"]: 2}).values()) == [1, 2]
     assert redact({"x" * 100 + " " + SHAPED["OpenAI"]: 1}) == {"x" * 100 + f" {REDACTED}": 1}
 
 

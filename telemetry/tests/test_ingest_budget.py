@@ -1,6 +1,7 @@
 """POST /v1/analytics/events:ingest: how many events a learner may send, and what an outage does."""
 
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from config import limits
 from telemetry.models import AnalyticsEvent, EventBudget
+from telemetry.tests.partitioned import drop_partitions
 from tests.cast import Actor, error_code
 from tests.races import in_parallel, in_thread, wait_until_blocked
 
@@ -69,6 +71,8 @@ def test_refused_call_passes_in_the_next_window(learner: Actor, monkeypatch: pyt
     assert post(learner, events(2)).status_code == 200
     assert post(learner, events(2, start=2)).status_code == 429
     EventBudget.objects.update(ends_at=timezone.now() - timedelta(minutes=1))
+    later = time.monotonic() + 61
+    monkeypatch.setattr("telemetry.budget.monotonic", lambda: later)
     assert post(learner, events(2, start=2)).json()["duplicates"] == 0
     assert AnalyticsEvent.objects.count() == 4
     assert post(learner, events(1, start=4)).status_code == 429  # a whole new window, and no more
@@ -80,12 +84,41 @@ def test_call_that_is_larger_than_the_whole_budget(learner: Actor, monkeypatch: 
     assert not AnalyticsEvent.objects.exists()
 
 
+def test_who_goes_on_sending_is_refused_before_anything_is_read(
+    learner: Actor, fellow: Actor, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(limits, "EVENTS_PER_USER", (10, 60))
+    assert post(learner, events(8)).status_code == 200
+    assert post(learner, events(3, start=8)).status_code == 429
+    with monkeypatch.context() as patch:
+        patch.setattr("telemetry.ingest.read_events", None)
+        with django_assert_num_queries(1):  # authentication
+            again = post(learner, events(3, start=8))
+        assert again.status_code == 429
+        assert 1 <= int(again["Retry-After"]) <= 60
+    assert post(learner, events(2, start=8)).status_code == 200  # what is left
+    assert post(fellow, events(3)).status_code == 200
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_more_than_a_window(
+    learner: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "EVENTS_PER_USER", (10, 60))
+    assert post(learner, events(4)).status_code == 200
+    EventBudget.objects.update(ends_at=timezone.now() + timedelta(hours=5))
+    assert post(learner, events(4)).status_code == 200
+    assert EventBudget.objects.get().ends_at <= timezone.now() + timedelta(seconds=61)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_budgets_of_a_day_ago_are_forgotten(learner: Actor, fellow: Actor) -> None:
     post(learner, events(1))
     post(fellow, events(1))
     EventBudget.objects.filter(user_id=fellow.user.pk).update(ends_at=timezone.now() - timedelta(days=1, minutes=1))
-    call_command("maintain_telemetry", verbosity=0)
+    try:
+        call_command("maintain_telemetry", verbosity=0)
+    finally:
+        drop_partitions()
     assert EventBudget.objects.get().user_id == learner.user.pk
 
 

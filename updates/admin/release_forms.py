@@ -238,7 +238,7 @@ class FetchForm(StatedForm):
     bytes_field = "external_url"
 
     def _make(self) -> Draft:
-        with slow_place():
+        with slow_place(self.principal):
             return register_archive(
                 external_url=self.cleaned_data["external_url"],
                 sha256=self.cleaned_data["sha256"] or None,

@@ -360,7 +360,7 @@ class BundleReleaseAdmin(ObjectActionsMixin, ModelAdmin[BundleRelease]):
     def verify(self, request: HttpRequest, releases: QuerySet[BundleRelease]) -> None:
         for release in _some(releases):
             try:
-                with slow_place():
+                with slow_place(acting(request)):
                     verify_release(release=release, principal=acting(request))
             except ApiError as error:
                 self.message_user(request, labelled(label(release), refusal_text(error)), messages.ERROR)

@@ -14,6 +14,7 @@ from accounts.erasure import Erasure, find_subject
 from accounts.management.personal_data import BEYOND_REACH, person, table, telling_errors
 from accounts.management.reports import ReportFile, report_file
 from config.personal_data import ERASED
+from config.signals import undisturbed
 from config.terminal import HelpFormatter, Progress, printable
 
 _INTERRUPTED = "Stopped. What is not erased yet stays, and the account is shut out: run the command again to finish."
@@ -66,8 +67,9 @@ class Command(BaseCommand):
                 try:
                     erasure.run(Progress(self, verbosity))
                 finally:
-                    is_reported = self._write_report(report, erasure, began, is_dry=False)
-                    self._tell(erasure)
+                    with undisturbed():
+                        is_reported = self._write_report(report, erasure, began, is_dry=False)
+                        self._tell(erasure)
         if not is_reported:
             raise CommandError("The report stands above, and in no file.")
 
@@ -99,7 +101,9 @@ class Command(BaseCommand):
             raise CommandError("That is another name. Nothing was erased.")
 
     def _tell(self, erasure: Erasure) -> None:
-        for line in table(erasure.holdings, found=erasure.found, erased=erasure.erased, left=erasure.left):
+        # An erasure that was interrupted has not counted what is left.
+        left = {"left": erasure.left} if erasure.is_complete or erasure.left else {}
+        for line in table(erasure.holdings, found=erasure.found, erased=erasure.erased, **left):
             self.stdout.write(line)
         if erasure.is_complete:
             self.stdout.write(self.style.SUCCESS(f"Erased. In the report the person is {erasure.subject.pseudonym}."))

@@ -6,8 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.personal_data import prune_erased_logins
 from config.terminal import Progress, errors_told
-from telemetry import rollups
-from telemetry.ingest import prune_budgets
+from telemetry import budget, rollups
 from telemetry.partitions import maintain_events, sole_maintainer
 from updates.services.adoption import prune_adoption
 
@@ -46,7 +45,7 @@ class Command(BaseCommand):
             counts, devices = prune_adoption()
             if counts or devices:
                 say(f"Deleted {counts:,} old counts of versions, and {devices:,} of devices not seen for as long.")
-            prune_budgets()
+            budget.prune()
             if logins := prune_erased_logins():
                 say(f"Deleted {logins:,} expired logins of erased accounts.")
         if problems:
