@@ -23,7 +23,7 @@ from unfold.forms import UserCreationForm as UnfoldUserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.models import LAST_SEEN, DeviceSession, User, default_display_name
-from accounts.people import ConcealedPeopleMixin, may_see_people, said
+from accounts.people import ConcealedPeopleMixin, may_look_up, may_see_people, said
 from accounts.selectors import count_standing_sessions, find_sessions, find_users
 from accounts.services import hold_accounts, revoke_session, set_user_active
 from config.admin import NO_VALUE, ModelAdmin
@@ -275,8 +275,7 @@ class GroupAdmin(BoundedDeletionMixin, DjangoGroupAdmin, ModelAdmin):  # type: i
     """Groups, as Django has them; but nobody finds out by their members who somebody is."""
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        by_person = lookup.partition("__")[0] == "user"
-        return (may_see_people(request.user) or not by_person) and super().lookup_allowed(lookup, value, request)
+        return may_look_up(request.user, lookup) and super().lookup_allowed(lookup, value, request)
 
 
 # --- Devices ------------------------------------------------------------------------------------------------------

@@ -33,15 +33,16 @@ def errors_told(interrupted: str) -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        raise CommandError(f"The database can't be used: {_first_line(error)}") from error
+        raise CommandError(f"The database can't be used: {first_line(error)}") from error
     except DatabaseError as error:
-        raise CommandError(f"The database refuses: {_first_line(error)}") from error
+        raise CommandError(f"The database refuses: {first_line(error)}") from error
     except KeyboardInterrupt as error:
         status = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
         raise CommandError(interrupted, returncode=status) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what PostgreSQL says of an error, without the place in the statement."""
     return str(error).strip().partition("\n")[0]
 
 

@@ -14,7 +14,7 @@ from django.template.defaultfilters import filesizeformat
 from django_stubs_ext import StrOrPromise
 
 from config.errors import ApiError
-from config.terminal import INTERRUPTED, printable
+from config.terminal import INTERRUPTED, first_line, printable
 from courses.models import Chapter, Course
 from courses.selectors import canonical_uuid
 from updates.bundles.base import BundleError
@@ -139,7 +139,7 @@ def telling_errors() -> Iterator[None]:
     except BundleError as error:
         raise CommandError("\n  ".join(printable(str(fault)) for fault in error.faults)) from error
     except (OperationalError, InterfaceError) as error:
-        raise CommandError(f"The database can't be used: {_first_line(error)}") from error
+        raise CommandError(f"The database can't be used: {first_line(error)}") from error
     except ProgrammingError as error:
         if getattr(error.__cause__, "sqlstate", "") != _UNDEFINED_TABLE:
             raise
@@ -161,7 +161,3 @@ def told_once() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
